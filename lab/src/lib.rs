@@ -1,0 +1,1 @@
+//! Nodes and Pods made of network namespaces

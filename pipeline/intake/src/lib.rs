@@ -1,0 +1,1 @@
+//! Kubernetes API, or a folder of manifests -> Cluster + what changed

@@ -1,0 +1,46 @@
+//! What `intake` hands on: one change of one fact, or one kind's complete list.
+
+use crate::{EndpointSlice, Host, NamespacedName, Node, Service, ServiceCidr};
+use std::sync::Arc;
+
+/// One step of the world. A list replaces everything known of its kind, so that what vanished
+/// while nobody watched vanishes here too.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// A Service is new or different.
+    Service(Service),
+    /// A Service is gone.
+    ServiceGone(NamespacedName),
+    /// The complete list of Services.
+    Services(Vec<Service>),
+    /// An EndpointSlice is new or different.
+    Slice(EndpointSlice),
+    /// An EndpointSlice is gone.
+    SliceGone(NamespacedName),
+    /// The complete list of EndpointSlices.
+    Slices(Vec<EndpointSlice>),
+    /// A Node is new or different.
+    Node(Node),
+    /// A Node is gone.
+    NodeGone(Arc<str>),
+    /// The complete list of the Nodes that are watched.
+    Nodes(Vec<Node>),
+    /// A ServiceCIDR is new or different.
+    ServiceCidr(ServiceCidr),
+    /// A ServiceCIDR is gone.
+    ServiceCidrGone(Arc<str>),
+    /// The complete list of ServiceCIDRs.
+    ServiceCidrs(Vec<ServiceCidr>),
+    /// What the machine says of itself.
+    Host(Host),
+}
+
+/// Whom a part of the routing belongs to: the unit in which everything is planned, rendered,
+/// compared and written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// The node: all that does not belong to one Service.
+    Node,
+    /// A Service, with its EndpointSlices.
+    Service(NamespacedName),
+}

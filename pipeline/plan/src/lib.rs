@@ -1,0 +1,14 @@
+//! Cluster + which node am I → Intent: every decision about where a packet goes, as pure functions.
+//!
+//! In: a [`model::Cluster`] and a [`Config`]. Out: an [`Intent`]. Nothing here knows of chains,
+//! sets, tables or any other netfilter thing: both dataplanes are rendered from the same Intent, and
+//! `explain` answers from it.
+
+mod config;
+mod intent;
+
+pub use config::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints};
+pub use intent::{
+    Backend, Frontend, FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily,
+    Pool, PoolName, Refusal, Refuse, Route, Routes, SourceClass, VirtualServer,
+};

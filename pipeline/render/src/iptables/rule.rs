@@ -1,0 +1,142 @@
+//! One rule, as iptables understands it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use model::{Cidr, Protocol};
+
+/// A value that a packet must have, or (inverted, `!`) must not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inverted<T> {
+    /// Whether the value must not be met.
+    pub inverted: bool,
+    /// The value.
+    pub value: T,
+}
+
+impl<T> Inverted<T> {
+    /// The packet must have the value.
+    pub fn is(value: T) -> Self {
+        Self { inverted: false, value }
+    }
+
+    /// The packet must not have the value.
+    pub fn is_not(value: T) -> Self {
+        Self { inverted: true, value }
+    }
+}
+
+/// A rule. The generic parts come first, as iptables prints them, then the matches in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// `-s`
+    pub source: Option<Inverted<Cidr>>,
+    /// `-d`
+    pub destination: Option<Inverted<Cidr>>,
+    /// `-i`; a trailing `+` stands for any ending.
+    pub in_interface: Option<Inverted<Arc<str>>>,
+    /// `-p`
+    pub protocol: Option<Protocol>,
+    /// `-m …`, in order.
+    pub matches: Vec<Match>,
+    /// `-j …`; a rule without a target only counts.
+    pub target: Option<Target>,
+}
+
+/// The connection states of `-m conntrack --ctstate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CtStates {
+    /// INVALID
+    pub invalid: bool,
+    /// NEW
+    pub new: bool,
+    /// ESTABLISHED
+    pub established: bool,
+    /// RELATED
+    pub related: bool,
+    /// DNAT: the destination was translated.
+    pub dnat: bool,
+}
+
+/// What `-m recent` does with its list of client addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recent {
+    /// `--rcheck --seconds N --reap`: the client was seen within so many seconds.
+    Check {
+        /// The number of seconds.
+        seconds: u32,
+    },
+    /// `--set`: note the client, now.
+    Set,
+}
+
+/// One match extension.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// `-m comment --comment TEXT`
+    Comment(Arc<str>),
+    /// `-m PROTOCOL --dport PORT`; the rule's own protocol is the same.
+    DestinationPort(Protocol, u16),
+    /// `-m PROTOCOL` without any condition: it only pulls the protocol's extension in.
+    Bare(Protocol),
+    /// `-m mark [!] --mark VALUE/MASK`
+    Mark {
+        /// Whether the mark must differ.
+        inverted: bool,
+        /// The bits expected.
+        value: u32,
+        /// The bits looked at.
+        mask: u32,
+    },
+    /// `-m addrtype --src-type LOCAL`
+    SourceLocal,
+    /// `-m addrtype --dst-type LOCAL`
+    DestinationLocal,
+    /// `-m conntrack [!] --ctstate …`
+    CtState {
+        /// Whether none of the states may hold.
+        inverted: bool,
+        /// The states.
+        states: CtStates,
+    },
+    /// `-m recent --name NAME …`
+    Recent {
+        /// The list's name.
+        list: Arc<str>,
+        /// What is done.
+        action: Recent,
+    },
+    /// `-m statistic --mode random --probability P`, with P in units of 2⁻³¹ as the kernel has it.
+    Random(u32),
+    /// `-m nfacct --nfacct-name NAME`: counts the packet, always matches.
+    Nfacct(Arc<str>),
+}
+
+/// What becomes of a packet that a rule matches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Into another chain, and back if nothing there decides.
+    Jump(Arc<str>),
+    /// Back to the chain that jumped here.
+    Return,
+    /// Let through (ends this table's hook).
+    Accept,
+    /// Drop in silence.
+    Drop,
+    /// Refuse by an ICMP port unreachable.
+    Reject,
+    /// Send to another destination.
+    Dnat(SocketAddr),
+    /// Take the outgoing interface's address as source.
+    Masquerade {
+        /// Whether source ports are chosen fully at random.
+        random_fully: bool,
+    },
+    /// `MARK --set-xmark VALUE/MASK`: clear the mask's bits, then flip the value's.
+    Mark {
+        /// The bits flipped.
+        value: u32,
+        /// The bits cleared.
+        mask: u32,
+    },
+}

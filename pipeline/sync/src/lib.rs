@@ -1,0 +1,1 @@
+//! Changes -> kernel, whole or not at all

@@ -1,0 +1,1 @@
+//! The cases, driven through every stage

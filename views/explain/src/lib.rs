@@ -1,0 +1,1 @@
+//! Where a packet goes and why, from the Intent and from the rules
