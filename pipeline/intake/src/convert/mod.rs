@@ -1,0 +1,44 @@
+//! From the API's objects to facts: one file per kind.
+//!
+//! A value that cannot be used becomes a [`Notice`](model::Notice) that names object, field, value,
+//! what was expected and what follows; everything else of the object is kept. Only an object that
+//! cannot be named, or an EndpointSlice without an address type, yields no fact at all.
+
+mod endpoint_slice;
+mod node;
+mod notes;
+mod service;
+mod service_cidr;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+pub use endpoint_slice::endpoint_slice;
+pub use node::node;
+pub use service::service;
+pub use service_cidr::service_cidr;
+
+/// Texts that many objects share (namespaces, node names, zones, port names), each held once.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: BTreeSet<Arc<str>>,
+}
+
+impl Names {
+    /// The one copy of a text.
+    pub fn intern(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.known.get(text) {
+            return known.clone();
+        }
+        let new: Arc<str> = text.into();
+        self.known.insert(new.clone());
+        new
+    }
+
+    /// Forgets the texts that nobody else holds. Worth a call after a complete list was taken in.
+    pub fn forget_unused(&mut self) {
+        self.known.retain(|text| Arc::strong_count(text) > 1);
+    }
+}
