@@ -4,11 +4,24 @@
 //! sets, tables or any other netfilter thing: both dataplanes are rendered from the same Intent, and
 //! `explain` answers from it.
 
+mod addresses;
+mod categorize;
 mod config;
+mod conflicts;
+mod draft;
+mod endpoints;
+mod frontends;
 mod intent;
+mod node;
+mod planner;
+mod routes;
+mod services;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints};
 pub use intent::{
     Backend, Frontend, FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily,
     Pool, PoolName, Refusal, Refuse, Route, Routes, SourceClass, VirtualServer,
 };
+pub use planner::{Planner, plan};

@@ -1,0 +1,150 @@
+//! From EndpointSlices to one list of endpoints for one port of a Service.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use model::{AddressType, Endpoint, EndpointSlice, Family, Notice, ObjectRef, Protocol, Reason};
+
+use crate::addresses;
+
+/// An endpoint of one Service port, after all slices that name its address were weighed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate<'a> {
+    /// Where it listens: the slice's port number, never the Service's `targetPort`.
+    pub(crate) address: SocketAddr,
+    /// What the winning slice says of it.
+    pub(crate) endpoint: &'a Endpoint,
+}
+
+/// One mention of an endpoint, with what its weight depends on.
+#[derive(Clone, Copy)]
+struct Mention<'a> {
+    slice: &'a EndpointSlice,
+    position: usize,
+    endpoint: &'a Endpoint,
+}
+
+impl<'a> Mention<'a> {
+    /// Greater is newer: the slice's version, then its name, then the later entry.
+    fn age(&self) -> (u64, &'a str, usize) {
+        (self.slice.version, &self.slice.name.name, self.position)
+    }
+
+    /// Greater is better: ready, then not terminating, then newer.
+    fn merit(&self) -> (bool, Reverse<bool>, (u64, &'a str, usize)) {
+        (self.endpoint.ready, Reverse(self.endpoint.terminating), self.age())
+    }
+}
+
+/// The endpoints of one Service port in one family, sorted by the text of their `address:port`.
+///
+/// Slices match by port name and protocol alone, so a named `targetPort` that differs from Pod to
+/// Pod mixes several numbers in one list (kubernetes#109627). A port without a name or a number, and
+/// a slice of another family or of names, give nothing. Addresses that no endpoint may have are
+/// left out; [`notices`] names them.
+///
+/// An address and port that several entries mention counts once (kubernetes#135266,
+/// kubernetes#121231):
+/// of entries for one Pod (equal `targetRef.uid`), the newest slice speaks; between different Pods,
+/// or where no uid tells, a ready one wins, then one that is not terminating, then the newest.
+/// "Newest" is the greater `resourceVersion`, then the greater slice name. The outcome is a function
+/// of the set of slices, not of their order.
+pub(crate) fn endpoints<'a>(
+    slices: &[&'a EndpointSlice],
+    port: &str,
+    protocol: Protocol,
+    family: Family,
+) -> Vec<Candidate<'a>> {
+    let mut mentions: BTreeMap<SocketAddr, Vec<Mention<'a>>> = BTreeMap::new();
+    for slice in slices.iter().filter(|slice| slice.address_type == AddressType::Ip(family)) {
+        let numbers: BTreeSet<u16> = slice
+            .ports
+            .iter()
+            .filter(|entry| entry.name.as_deref() == Some(port) && entry.protocol == protocol)
+            .filter_map(|entry| entry.port.filter(|&number| number != 0))
+            .collect();
+        for number in numbers {
+            for (position, endpoint) in slice.endpoints.iter().enumerate() {
+                if is_usable(endpoint.address, family) {
+                    let address = SocketAddr::new(endpoint.address, number);
+                    mentions.entry(address).or_default().push(Mention {
+                        slice,
+                        position,
+                        endpoint,
+                    });
+                }
+            }
+        }
+    }
+    let mut all: Vec<Candidate<'a>> = mentions
+        .into_iter()
+        .filter_map(|(address, same)| {
+            Some(Candidate { address, endpoint: decide(&same)?.endpoint })
+        })
+        .collect();
+    all.sort_by_cached_key(|candidate| candidate.address.to_string());
+    all
+}
+
+/// Whom to believe of several mentions of one address: first the newest word about each Pod, then
+/// the best of the Pods. In two steps, for pairwise comparison alone would go round in circles.
+fn decide<'a>(mentions: &[Mention<'a>]) -> Option<Mention<'a>> {
+    let mut pods: BTreeMap<&str, Mention<'a>> = BTreeMap::new();
+    let mut all = Vec::with_capacity(mentions.len());
+    for mention in mentions {
+        match mention.endpoint.target_uid.as_deref().filter(|uid| !uid.is_empty()) {
+            None => all.push(*mention),
+            Some(uid) => {
+                let known = pods.entry(uid).or_insert(*mention);
+                if mention.age() > known.age() {
+                    *known = *mention;
+                }
+            }
+        }
+    }
+    all.into_iter().chain(pods.into_values()).max_by_key(Mention::merit)
+}
+
+fn is_usable(address: IpAddr, family: Family) -> bool {
+    Family::of(address) == family && addresses::forbidden(address).is_none()
+}
+
+/// What of a Service's slices routes nothing: names instead of addresses, ports without name or
+/// number, addresses that no endpoint may have or that are not of the slice's family.
+pub(crate) fn notices(slices: &[&EndpointSlice], notices: &mut BTreeSet<Notice>) {
+    for slice in slices {
+        let mut note = |reason, message| {
+            let object = ObjectRef::new("EndpointSlice", &slice.name);
+            notices.insert(Notice { object, reason, message });
+        };
+        let AddressType::Ip(family) = slice.address_type else {
+            let text = "addressType FQDN: packets are sent to addresses, not to names; the slice \
+                        routes nothing";
+            note(Reason::Unsupported, text.into());
+            continue;
+        };
+        for port in &slice.ports {
+            let name: Option<&Arc<str>> = port.name.as_ref();
+            if name.is_none() {
+                let text = format!("ports: an entry for {} has no name", port.protocol);
+                note(Reason::Unsupported, format!("{text}, so it matches no Service port"));
+            } else if port.port.is_none_or(|number| number == 0) {
+                let name = name.map_or("", AsRef::as_ref);
+                let text = format!("ports: entry {name:?} for {} has no number", port.protocol);
+                note(Reason::Unsupported, format!("{text}, so its endpoints get no traffic"));
+            }
+        }
+        for address in slice.endpoints.iter().map(|endpoint| endpoint.address) {
+            if Family::of(address) != family {
+                let text = format!("endpoints: {address} is not an {family} address");
+                let text = format!("{text}, as addressType says; the endpoint is left out");
+                note(Reason::WrongFamily, text);
+            } else if let Some(what) = addresses::forbidden(address) {
+                let text = format!("endpoints: {address} is {what}; the endpoint is left out");
+                note(Reason::ForbiddenAddress, text);
+            }
+        }
+    }
+}

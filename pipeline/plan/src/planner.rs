@@ -1,0 +1,178 @@
+//! The whole plan, from nothing or for the owners that a change concerns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::{Cluster, NamespacedName, Notice, Owner};
+
+use crate::config::Config;
+use crate::conflicts::{Claims, Touched};
+use crate::draft::{Draft, draft, reuse};
+use crate::intent::{Intent, VirtualServer};
+use crate::node::{NodeFacts, node_facts, node_intent};
+
+/// Plans everything from nothing: the [`Intent`] of the node that `config` names, and what had to be
+/// left out, sorted by owner.
+#[must_use]
+pub fn plan(cluster: &Cluster, config: &Config) -> (Intent, Vec<Notice>) {
+    let mut planner = Planner::new(config.clone());
+    let services = cluster.services().keys().cloned().map(Owner::Service);
+    let owners = services.chain([Owner::Node]).collect();
+    planner.update(cluster, &owners);
+    let notices = planner.notices().cloned().collect();
+    (planner.intent, notices)
+}
+
+/// Keeps an [`Intent`] up to date as a [`Cluster`] changes. After any sequence of updates it holds
+/// what [`plan`] computes from nothing, provided that each update names the owners that
+/// [`Cluster::apply`] named since the last one.
+#[derive(Clone, Debug)]
+pub struct Planner {
+    config: Config,
+    facts: NodeFacts,
+    intent: Intent,
+    /// What each Service would ask for if it were alone; one that asks and says nothing is not here.
+    drafts: BTreeMap<NamespacedName, Draft>,
+    claims: Claims,
+    node_notices: Vec<Notice>,
+    /// What each Service lost to others, where it lost anything.
+    losses: BTreeMap<NamespacedName, Vec<Notice>>,
+}
+
+impl Planner {
+    /// The plan of an empty cluster.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let nothing = Cluster::default();
+        let (node, node_notices) = node_intent(&nothing, &config);
+        Self {
+            facts: node_facts(&nothing, &config),
+            intent: Intent { node: Arc::new(node), servers: BTreeMap::new() },
+            drafts: BTreeMap::new(),
+            claims: Claims::default(),
+            node_notices,
+            losses: BTreeMap::new(),
+            config,
+        }
+    }
+
+    /// Recomputes these owners, and those that a change of them drags along: the Services that win
+    /// or lose an address by it, or all Services when a fact of the node changes that they depend
+    /// on (its zone, its addresses, whether Pods can be told). Returns the owners whose part of the
+    /// Intent is different now; parts that came out equal keep their allocation.
+    pub fn update(&mut self, cluster: &Cluster, owners: &BTreeSet<Owner>) -> BTreeSet<Owner> {
+        let mut changed = BTreeSet::new();
+        let mut concerned: BTreeSet<NamespacedName> = owners
+            .iter()
+            .filter_map(|owner| match owner {
+                Owner::Service(name) => Some(name.clone()),
+                Owner::Node => None,
+            })
+            .collect();
+        if owners.contains(&Owner::Node) {
+            self.update_node(cluster, &mut changed, &mut concerned);
+        }
+        let mut touched = Touched::default();
+        let mut unsettled = BTreeSet::new();
+        for name in concerned {
+            if self.update_draft(cluster, &name, &mut touched) {
+                unsettled.insert(name);
+            }
+        }
+        unsettled.extend(self.claims.dragged_along(&touched));
+        for name in unsettled {
+            if self.settle(&name) {
+                changed.insert(Owner::Service(name));
+            }
+        }
+        changed
+    }
+
+    fn update_node(
+        &mut self,
+        cluster: &Cluster,
+        changed: &mut BTreeSet<Owner>,
+        concerned: &mut BTreeSet<NamespacedName>,
+    ) {
+        let (node, notices) = node_intent(cluster, &self.config);
+        self.node_notices = notices;
+        if *self.intent.node != node {
+            self.intent.node = Arc::new(node);
+            changed.insert(Owner::Node);
+        }
+        let facts = node_facts(cluster, &self.config);
+        if self.facts != facts {
+            self.facts = facts;
+            concerned.extend(cluster.services().keys().cloned());
+        }
+    }
+
+    /// Plans a Service by itself again; says whether that came out different.
+    fn update_draft(
+        &mut self,
+        cluster: &Cluster,
+        name: &NamespacedName,
+        touched: &mut Touched,
+    ) -> bool {
+        let mut new = draft(cluster, name, &self.facts, &self.config);
+        let old = self.drafts.remove(name).unwrap_or_default();
+        reuse(&mut new, &old);
+        let differs = new != old;
+        if differs {
+            self.claims.withdraw(&old, touched);
+            self.claims.enter(&new, touched);
+        }
+        if !new.servers.is_empty() || !new.notices.is_empty() {
+            self.drafts.insert(name.clone(), new);
+        }
+        differs
+    }
+
+    /// Puts what remains of a Service's draft into the Intent; says whether that is different now.
+    fn settle(&mut self, name: &NamespacedName) -> bool {
+        let draft = self.drafts.get(name);
+        let settled = draft.and_then(|draft| self.claims.settle(draft));
+        let (servers, losses): (Arc<[VirtualServer]>, _) = match (draft, settled) {
+            (_, Some((servers, losses))) => (servers.into(), losses),
+            (Some(draft), None) => (draft.servers.clone(), Vec::new()),
+            (None, None) => (Arc::default(), Vec::new()),
+        };
+        if losses.is_empty() {
+            self.losses.remove(name);
+        } else {
+            self.losses.insert(name.clone(), losses);
+        }
+        if self.intent.servers.get(name).map_or(&[][..], AsRef::as_ref) == servers.as_ref() {
+            return false;
+        }
+        if servers.is_empty() {
+            self.intent.servers.remove(name);
+        } else {
+            self.intent.servers.insert(name.clone(), servers);
+        }
+        true
+    }
+
+    /// What this node must do now.
+    #[must_use]
+    pub fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    /// Everything that is left out now: the node's, then each Service's, first what is wrong with it,
+    /// then what it lost to others.
+    pub fn notices(&self) -> impl Iterator<Item = &Notice> {
+        let services: BTreeSet<&NamespacedName> = self
+            .drafts
+            .iter()
+            .filter(|(_, draft)| !draft.notices.is_empty())
+            .map(|(name, _)| name)
+            .chain(self.losses.keys())
+            .collect();
+        let of_services = services.into_iter().flat_map(|name| {
+            let own = self.drafts.get(name).into_iter().flat_map(|draft| &draft.notices);
+            own.chain(self.losses.get(name).into_iter().flatten())
+        });
+        self.node_notices.iter().chain(of_services)
+    }
+}
