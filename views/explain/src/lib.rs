@@ -1,1 +1,10 @@
-//! Where a packet goes and why, from the Intent and from the rules
+//! Where a packet goes and why, from the Intent and from the rules.
+//!
+//! In: a [`plan::Intent`], what the host says of itself, and a [`Packet`]. Out: a [`Verdict`].
+//! Nothing here sends a packet or asks a kernel.
+
+mod decide;
+mod packet;
+
+pub use decide::{Verdict, decide, source_class};
+pub use packet::{Enters, Packet};
