@@ -1,0 +1,249 @@
+//! Servers that say who they are and whom they saw.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use model::Protocol;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Backlog, bind, listen, setsockopt, sockopt};
+
+use crate::error::LabError;
+use crate::namespace::Namespace;
+use crate::socket;
+
+/// How long a server waits for one client's bytes before it turns to the next.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A running server. Dropping it closes its port before the drop returns.
+#[derive(Debug)]
+pub struct Server {
+    name: Arc<str>,
+    address: SocketAddr,
+    answered: Arc<AtomicU64>,
+    // Closing this end wakes the thread.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// The name that it answers with.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it listens; the port is a real one even if 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections or datagrams it has answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed by then and concerns no client.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Starts a server in a namespace that answers each connection or datagram with one line:
+/// `NAME SERVER_ADDRESS CLIENT_ADDRESS`.
+///
+/// # Errors
+/// [`LabError::Unsupported`] if the kernel lacks the protocol, [`LabError::Socket`] if the address
+/// is not there or taken.
+pub fn serve(
+    at: &Namespace,
+    name: &str,
+    protocol: Protocol,
+    address: SocketAddr,
+) -> Result<Server, LabError> {
+    let work = match protocol {
+        Protocol::Udp => datagrams,
+        Protocol::Tcp | Protocol::Sctp => lines,
+    };
+    start(at, name, protocol, address, work)
+}
+
+/// [`serve`] for TCP.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_tcp(at: &Namespace, name: &str, address: SocketAddr) -> Result<Server, LabError> {
+    serve(at, name, Protocol::Tcp, address)
+}
+
+/// [`serve`] for UDP.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_udp(at: &Namespace, name: &str, address: SocketAddr) -> Result<Server, LabError> {
+    serve(at, name, Protocol::Udp, address)
+}
+
+/// Starts an HTTP/1.1 server that answers every request with three lines of text: `Hostname:` and
+/// its name, `Server:` and its address, `Client:` and the address that it saw.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_http(at: &Namespace, name: &str, address: SocketAddr) -> Result<Server, LabError> {
+    start(at, name, Protocol::Tcp, address, pages)
+}
+
+/// What a server's thread works with.
+struct Desk {
+    name: Arc<str>,
+    socket: OwnedFd,
+    stop: UnixStream,
+    answered: Arc<AtomicU64>,
+}
+
+impl Desk {
+    /// Waits until somebody knocks; `false` when the server shall end.
+    fn next(&self) -> bool {
+        loop {
+            let mut watched = [
+                PollFd::new(self.socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+                Ok(_) => return !watched[1].any().unwrap_or(true),
+            }
+        }
+    }
+
+    fn count(&self, result: &io::Result<()>) {
+        if result.is_ok() {
+            self.answered.fetch_add(1, Ordering::Release);
+        }
+    }
+}
+
+fn start(
+    at: &Namespace,
+    name: &str,
+    protocol: Protocol,
+    address: SocketAddr,
+    work: fn(Desk),
+) -> Result<Server, LabError> {
+    let socket = at.run(|| listener(protocol, address))??;
+    let address = bound_address(&socket, address)?;
+    let (ours, theirs) =
+        UnixStream::pair().map_err(|source| LabError::system("open a socket pair", source))?;
+    let name: Arc<str> = name.into();
+    let answered = Arc::new(AtomicU64::new(0));
+    let desk =
+        Desk { name: Arc::clone(&name), socket, stop: theirs, answered: Arc::clone(&answered) };
+    let thread = thread::Builder::new()
+        .name(format!("serve {name}"))
+        .spawn(move || work(desk))
+        .map_err(|source| LabError::system("start a thread", source))?;
+    Ok(Server { name, address, answered, stop: Some(ours), thread: Some(thread) })
+}
+
+fn listener(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, LabError> {
+    let fd = socket::open(protocol, address)?;
+    let listening = || -> Result<(), Errno> {
+        if protocol != Protocol::Udp {
+            setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        }
+        bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &socket::raw(address))?;
+        if protocol != Protocol::Udp {
+            listen(&fd, Backlog::new(1024)?)?;
+        }
+        Ok(())
+    };
+    listening().map_err(|errno| LabError::Socket {
+        action: "listen on",
+        address,
+        source: errno.into(),
+    })?;
+    Ok(fd)
+}
+
+fn bound_address(fd: &OwnedFd, wanted: SocketAddr) -> Result<SocketAddr, LabError> {
+    use std::os::fd::AsRawFd;
+    let found = nix::sys::socket::getsockname(fd.as_raw_fd())
+        .map_err(|error| LabError::system("read a socket's address", error))?;
+    Ok(socket::std_address(&found).unwrap_or(wanted))
+}
+
+fn datagrams(desk: Desk) {
+    let Ok(socket) = desk.socket.try_clone().map(UdpSocket::from) else { return };
+    let mut buffer = [0; 2048];
+    while desk.next() {
+        while let Ok((_, client)) = socket.recv_from(&mut buffer) {
+            let result = socket.local_addr().and_then(|own| {
+                let line = format!("{} {own} {client}\n", desk.name);
+                socket.send_to(line.as_bytes(), client).map(drop)
+            });
+            desk.count(&result);
+        }
+    }
+}
+
+fn lines(desk: Desk) {
+    connections(&desk, |mut stream, own, client| {
+        stream.write_all(format!("{} {own} {client}\n", desk.name).as_bytes())
+    });
+}
+
+fn pages(desk: Desk) {
+    connections(&desk, |mut stream, own, client| {
+        read_request(stream)?;
+        let body = format!("Hostname: {}\nServer: {own}\nClient: {client}\n", desk.name);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes())
+    });
+}
+
+fn connections(desk: &Desk, answer: impl Fn(&TcpStream, SocketAddr, SocketAddr) -> io::Result<()>) {
+    let Ok(listener) = desk.socket.try_clone().map(TcpListener::from) else { return };
+    while desk.next() {
+        while let Ok((stream, client)) = listener.accept() {
+            let serve = || {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                answer(&stream, stream.local_addr()?, client)?;
+                stream.shutdown(std::net::Shutdown::Write)
+            };
+            desk.count(&serve());
+        }
+    }
+}
+
+/// Reads up to the blank line that ends a request without a body.
+fn read_request(mut stream: &TcpStream) -> io::Result<()> {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 1024];
+    while !seen.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut buffer)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if seen.len() > 64 * 1024 => return Err(io::ErrorKind::InvalidData.into()),
+            count => seen.extend_from_slice(&buffer[..count]),
+        }
+    }
+    Ok(())
+}
