@@ -43,6 +43,33 @@ pub struct Rule {
     pub target: Option<Target>,
 }
 
+impl Rule {
+    /// A rule for every packet, with a target.
+    #[must_use]
+    pub fn to(target: Target) -> Self {
+        Self { target: Some(target), ..Self::default() }
+    }
+
+    /// One more match, after those that are there.
+    #[must_use]
+    pub fn matching(mut self, one: Match) -> Self {
+        self.matches.push(one);
+        self
+    }
+
+    /// One more match: a comment.
+    #[must_use]
+    pub fn comment(self, text: &str) -> Self {
+        self.matching(Match::Comment(text.into()))
+    }
+
+    /// One more match: any of these connection states.
+    #[must_use]
+    pub fn state(self, states: CtStates) -> Self {
+        self.matching(Match::CtState { inverted: false, states })
+    }
+}
+
 /// The connection states of `-m conntrack --ctstate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CtStates {

@@ -40,6 +40,13 @@ pub struct ChainId {
     pub name: Arc<str>,
 }
 
+impl ChainId {
+    /// Puts the three parts together.
+    pub fn new(family: Family, table: Table, name: impl Into<Arc<str>>) -> Self {
+        Self { family, table, name: name.into() }
+    }
+}
+
 impl fmt::Display for ChainId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.family, self.table, self.name)
@@ -128,4 +135,46 @@ pub struct Change {
     pub delete: BTreeSet<ChainId>,
     /// Jumps to put first where they are missing.
     pub jumps: Vec<Jump>,
+}
+
+impl Ruleset {
+    /// Every chain of ours with its rules in order; the chains that owners share hold the rules of
+    /// all of them. Built-in chains are not among them.
+    #[must_use]
+    pub fn chains(&self) -> BTreeMap<ChainId, Vec<&Rule>> {
+        let mut chains: BTreeMap<ChainId, Vec<&Rule>> = BTreeMap::new();
+        for part in self.in_order() {
+            for (chain, rules) in part.chains.iter().chain(&part.shared) {
+                chains.entry(chain.clone()).or_default().extend(rules);
+            }
+        }
+        chains
+    }
+
+    /// The built-in chains with our jumps in the order in which a host has them that held nothing
+    /// before: the last one put first is first.
+    #[must_use]
+    pub fn built_in(&self) -> BTreeMap<ChainId, Vec<&Rule>> {
+        let mut chains: BTreeMap<ChainId, Vec<&Rule>> = BTreeMap::new();
+        for jump in self.in_order().flat_map(|part| &part.jumps) {
+            chains.entry(jump.chain.clone()).or_default().insert(0, &jump.rule);
+        }
+        chains
+    }
+
+    /// How many rules our chains of a table hold. The jumps from built-in chains do not count, as
+    /// they do not in kube-proxy's metric.
+    #[must_use]
+    pub fn rule_count(&self, family: Family, table: Table) -> usize {
+        let parts = self.parts.values();
+        let chains = parts.flat_map(|part| part.chains.iter().chain(&part.shared));
+        let here = chains.filter(|(chain, _)| chain.family == family && chain.table == table);
+        here.map(|(_, rules)| rules.len()).sum()
+    }
+
+    /// The parts in the order in which their rules stand in shared chains.
+    fn in_order(&self) -> impl Iterator<Item = &Part> {
+        let owners = self.parts.iter().filter(|(owner, _)| **owner != Owner::Node);
+        owners.map(|(_, part)| part).chain(self.parts.get(&Owner::Node))
+    }
 }
