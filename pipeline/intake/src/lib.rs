@@ -5,7 +5,14 @@
 //! used is left out and named in a [`Notice`](model::Notice); everything else goes on.
 
 pub mod convert;
+mod endpoint_controller;
+mod error;
+pub mod folder;
+pub mod host;
+mod stable_hash;
 pub mod wire;
+
+pub use error::Error;
 
 use model::{Change, Notice};
 
