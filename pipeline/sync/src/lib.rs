@@ -1,1 +1,13 @@
-//! Changes -> kernel, whole or not at all
+//! Changes → kernel, whole or not at all.
+//!
+//! In: rules and what differs between two sets of them ([`render`]). Out: netlink batches, and what
+//! the kernel holds. No tool is executed. Everything happens in the network namespace of the
+//! calling thread. Nothing here decides what a rule says.
+
+mod error;
+pub mod iptables;
+pub mod netlink;
+pub mod nftables;
+pub mod xt;
+
+pub use error::Error;

@@ -1,0 +1,149 @@
+//! Removing all that is ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use model::Family;
+use render::iptables::{ChainId, Table, names};
+
+use super::batch::Batches;
+use super::reconcile::jumps_to;
+use super::unit::deletion_rank;
+use super::{Iptables, decode, read};
+use crate::Error;
+
+/// The chains by which kubelet shows that it uses these iptables.
+const KUBELET: [&str; 2] = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"];
+/// How many chains are deleted as one.
+const CHAINS_AT_ONCE: usize = 50;
+
+/// What a cleanup did.
+#[derive(Debug, Default)]
+pub struct Cleaned {
+    /// How many rules of built-in chains led to ours, by chain.
+    pub jumps: BTreeMap<ChainId, usize>,
+    /// The chains that are gone.
+    pub chains: Vec<ChainId>,
+    /// The chains that could not go, and why.
+    pub kept: Vec<(ChainId, String)>,
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.jumps.is_empty() && self.chains.is_empty() && self.kept.is_empty() {
+            return f.write_str("nothing of ours was there");
+        }
+        for (chain, count) in &self.jumps {
+            writeln!(f, "{chain}: removed {count} rules that lead to our chains")?;
+        }
+        writeln!(f, "removed {} chains", self.chains.len())?;
+        for (chain, why) in &self.kept {
+            writeln!(f, "kept {chain}: {why}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is ours in one table of one family.
+struct Ours {
+    family: Family,
+    table: Table,
+    chains: BTreeSet<ChainId>,
+}
+
+/// What leads to our chains.
+#[derive(Default)]
+struct Leading {
+    /// Rules of built-in chains.
+    jumps: Vec<(ChainId, u64)>,
+    /// Our chains that rules of somebody else lead to, with the chain of one such rule.
+    foreign: BTreeMap<String, String>,
+}
+
+pub(super) fn cleanup(iptables: &mut Iptables) -> Result<Cleaned, Error> {
+    let mut cleaned = Cleaned::default();
+    for family in Family::ALL {
+        let chains = read::chains(&mut iptables.socket, family)?;
+        let kubelet = chains.keys().any(|id| {
+            id.table == Table::Mangle && KUBELET.contains(&&*id.name)
+        });
+        for table in [Table::Filter, Table::Nat, Table::Mangle] {
+            let ours = chains.keys().filter(|id| {
+                let firewall = table == Table::Filter && &*id.name == names::KUBE_FIREWALL;
+                let ours = names::is_ours(table, &id.name) || (firewall && !kubelet);
+                id.table == table && ours
+            });
+            let ours = Ours { family, table, chains: ours.cloned().collect() };
+            if !ours.chains.is_empty() {
+                clean_table(iptables, &ours, &chains, &mut cleaned)?;
+            }
+        }
+    }
+    Ok(cleaned)
+}
+
+fn clean_table(
+    iptables: &mut Iptables,
+    ours: &Ours,
+    chains: &BTreeMap<ChainId, bool>,
+    cleaned: &mut Cleaned,
+) -> Result<(), Error> {
+    let leading = find_leading(iptables, ours, chains)?;
+    let mut batches = Batches::new(iptables, false);
+    batches.add(None, true, |unit| {
+        leading.jumps.iter().for_each(|(chain, handle)| unit.remove_handle(chain, *handle));
+        Ok(())
+    })?;
+    let mut order: Vec<_> = ours.chains.iter().collect();
+    order.sort_by_key(|chain| deletion_rank(chain));
+    for some in order.chunks(CHAINS_AT_ONCE) {
+        batches.add(None, true, |unit| {
+            for chain in some {
+                if leading.foreign.contains_key(&*chain.name) {
+                    unit.flush(chain);
+                } else {
+                    unit.delete(chain);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    batches.flush()?;
+    for (chain, _) in leading.jumps {
+        *cleaned.jumps.entry(chain).or_default() += 1;
+    }
+    for chain in order {
+        match leading.foreign.get(&*chain.name) {
+            None => cleaned.chains.push(chain.clone()),
+            Some(by) => {
+                let why = format!("a rule of {by} leads to it; it is empty now");
+                cleaned.kept.push((chain.clone(), why));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn find_leading(
+    iptables: &mut Iptables,
+    ours: &Ours,
+    chains: &BTreeMap<ChainId, bool>,
+) -> Result<Leading, Error> {
+    let id = |name: &str| ChainId::new(ours.family, ours.table, name);
+    let which = (ours.family, ours.table, None);
+    read::rules(&mut iptables.socket, which, Leading::default, |leading, seen| {
+        let Some(to) = decode::leads_to(seen) else { return };
+        let (chain, to) = (id(seen.chain), id(to));
+        if !ours.chains.contains(&to) || ours.chains.contains(&chain) {
+            return;
+        }
+        let held = read::held_rule(ours.family, seen);
+        let base = chains.get(&chain).copied().unwrap_or_default();
+        // In a built-in chain, a plain jump is ours whatever its conditions are.
+        if base && jumps_to(held.rule.as_ref()).is_some() {
+            leading.jumps.push((chain, held.handle));
+        } else {
+            leading.foreign.insert(to.name.to_string(), chain.to_string());
+        }
+    })
+}

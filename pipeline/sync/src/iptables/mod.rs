@@ -1,0 +1,179 @@
+//! iptables' tables, as `iptables-nft` keeps them in nf_tables, written without `iptables`.
+//!
+//! In: a [`Ruleset`], or the [`Change`]s of some owners. Out: netlink batches, each whole or not at
+//! all. What the kernel holds is read at the first reconciliation and after any doubt; from then on
+//! only differences are sent.
+
+mod align;
+mod batch;
+mod change;
+mod cleanup;
+mod decode;
+mod encode;
+mod read;
+mod reconcile;
+mod state;
+mod unit;
+
+use std::collections::BTreeMap;
+
+use model::Owner;
+use render::iptables::{Change, Ruleset};
+
+pub use cleanup::Cleaned;
+pub use read::{Held, HeldRule};
+
+use crate::Error;
+use crate::netlink::{ACK, Encoder, Header, REQUEST, SendBudget, Socket};
+use crate::nftables::To;
+use state::State;
+
+/// `NFNL_SUBSYS_NFT_COMPAT`
+const COMPAT_SUBSYSTEM: u16 = 11;
+
+/// What was sent to the kernel.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Netlink messages, the two that frame each batch included.
+    pub messages: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Transactions.
+    pub batches: usize,
+    /// Owners whose rules the kernel would not take, or that cannot be told to it. What it held of
+    /// them before stays. Leftovers that could not be deleted are listed under the node.
+    pub refused: Vec<(Owner, Error)>,
+}
+
+/// The iptables of one network namespace.
+#[derive(Debug)]
+pub struct Iptables {
+    socket: Socket,
+    state: State,
+    buffer: Encoder,
+}
+
+impl Iptables {
+    /// Opens the iptables of the calling thread's network namespace. Nothing is written.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] without CAP_NET_ADMIN, [`Error::Unsupported`] if the kernel has no
+    /// nf_tables, or no nft_compat for the extensions of iptables.
+    pub fn open() -> Result<Self, Error> {
+        Self::open_with(SendBudget::default())
+    }
+
+    /// Like [`Iptables::open`], with a say in how much is sent at once.
+    ///
+    /// # Errors
+    /// As [`Iptables::open`].
+    pub fn open_with(budget: SendBudget) -> Result<Self, Error> {
+        let mut socket = Socket::open(budget)?;
+        probe_nf_tables(&mut socket)?;
+        probe_compat(&mut socket)?;
+        Ok(Self { socket, state: State::default(), buffer: Encoder::default() })
+    }
+
+    /// Reads what the kernel holds of ours and writes what differs from the ruleset. Where nothing
+    /// differs, nothing is sent. Chains whose name only ours have and that the ruleset does not
+    /// want are deleted. Whatever is not ours stays.
+    ///
+    /// # Errors
+    /// Whatever keeps all rules from being written. One owner's refused rules are no error: they
+    /// are listed in [`Written::refused`].
+    pub fn reconcile(&mut self, ruleset: &Ruleset) -> Result<Written, Error> {
+        let result = reconcile::reconcile(self, ruleset);
+        self.settle(result)
+    }
+
+    /// Writes changes, each of them relative to what was written before. Each owner's change is
+    /// taken whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::OutOfStep`] before the first [`Iptables::reconcile`], after any failure, and if the
+    /// kernel holds something else than was written before: reconcile then. Owners listed in
+    /// [`Written::refused`] need a reconciliation too before they can change.
+    pub fn apply(&mut self, changes: &BTreeMap<Owner, Change>) -> Result<Written, Error> {
+        if !self.state.known {
+            let why = "it is not known what the kernel holds".into();
+            return Err(Error::OutOfStep { why });
+        }
+        let result = change::apply(self, changes);
+        self.settle(result)
+    }
+
+    /// Reads the rules of our chains and of the built-in ones.
+    ///
+    /// # Errors
+    /// [`Error::Unsettled`] if somebody else keeps changing them.
+    pub fn read(&mut self) -> Result<Held, Error> {
+        read::everything(&mut self.socket)
+    }
+
+    /// Removes all that is ours (or kube-proxy's, whose names are the same), and nothing else.
+    ///
+    /// # Errors
+    /// Whatever keeps everything from being removed; single chains that cannot go are listed in
+    /// [`Cleaned::kept`].
+    pub fn cleanup(&mut self) -> Result<Cleaned, Error> {
+        let cleaned = cleanup::cleanup(self);
+        self.state = State::default();
+        cleaned
+    }
+
+    /// Whatever failed, the next change needs a new look at the kernel.
+    fn settle(&mut self, result: Result<Written, Error>) -> Result<Written, Error> {
+        if result.is_err() {
+            self.state = State::default();
+        }
+        result
+    }
+}
+
+fn probe_nf_tables(socket: &mut Socket) -> Result<(), Error> {
+    let mut request = Encoder::default();
+    let to = To { family: 0, table: "", sequence: socket.next_sequence() };
+    to.get_generation(&mut request);
+    socket.request("ask for the generation of nf_tables", &request, |_| {}).map_err(|error| {
+        match error.number() {
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => Error::Unsupported {
+                feature: "nf_tables",
+                module: "nf_tables",
+                option: "CONFIG_NF_TABLES",
+            },
+            _ => error,
+        }
+    })
+}
+
+/// Asks for the extension that every rule of ours has, as iptables does before it uses one.
+fn probe_compat(socket: &mut Socket) -> Result<(), Error> {
+    let mut request = Encoder::default();
+    let message = request.message(Header {
+        kind: COMPAT_SUBSYSTEM << 8,
+        flags: REQUEST | ACK,
+        sequence: socket.next_sequence(),
+        family: libc::AF_INET as u8,
+        resource: 0,
+    });
+    // NFTA_COMPAT_NAME, NFTA_COMPAT_REV, and NFTA_COMPAT_TYPE: a match.
+    request.text(1, "comment");
+    request.be32(2, 0);
+    request.be32(3, 0);
+    request.end(message);
+    socket.request("ask for the extension `comment`", &request, |_| {}).map_err(|error| {
+        match error.number() {
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => Error::Unsupported {
+                feature: "interface for iptables' extensions in nf_tables",
+                module: "nft_compat",
+                option: "CONFIG_NFT_COMPAT",
+            },
+            Some(libc::ENOENT) => Error::Unsupported {
+                feature: "extension `comment` of iptables",
+                module: "xt_comment",
+                option: "CONFIG_NETFILTER_XT_MATCH_COMMENT",
+            },
+            _ => error,
+        }
+    })
+}

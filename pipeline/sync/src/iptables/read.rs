@@ -1,0 +1,117 @@
+//! Reading what the kernel holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::Family;
+use render::iptables::{ChainId, Rule, Table, names};
+
+use super::decode;
+use super::encode::{number, table_name};
+use crate::Error;
+use crate::netlink::{Encoder, Socket};
+use crate::nftables::{RuleSeen, To, read_chain, read_rule, read_table};
+
+/// A rule that the kernel holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRule {
+    /// The kernel's number for it, unique within its table.
+    pub handle: u64,
+    /// What it says; `None` for what no rule of ours can say.
+    pub rule: Option<Rule>,
+}
+
+/// The rules of chains, in order.
+pub type Held = BTreeMap<ChainId, Vec<HeldRule>>;
+
+const TABLES: [Table; 3] = [Table::Filter, Table::Nat, Table::Mangle];
+
+fn ask(family: Family, table: Table, question: impl FnOnce(To<'_>, &mut Encoder)) -> Encoder {
+    let mut out = Encoder::default();
+    // No other request is under way on this socket, so any number will do.
+    question(To { family: number(family), table: table_name(table), sequence: 1 }, &mut out);
+    out
+}
+
+fn table_of(name: &str) -> Option<Table> {
+    TABLES.into_iter().find(|&table| table_name(table) == name)
+}
+
+/// The tables of iptables that are there.
+pub(super) fn tables(socket: &mut Socket, family: Family) -> Result<BTreeSet<Table>, Error> {
+    let request = ask(family, Table::Nat, |to, out| to.dump_tables(out));
+    socket.dump("tables", &request, BTreeSet::new, |tables, message| {
+        tables.extend(read_table(message).and_then(table_of));
+    })
+}
+
+/// All chains of those tables; true for those that a hook calls.
+pub(super) fn chains(
+    socket: &mut Socket,
+    family: Family,
+) -> Result<BTreeMap<ChainId, bool>, Error> {
+    let request = ask(family, Table::Nat, |to, out| to.dump_chains(out));
+    socket.dump("chains", &request, BTreeMap::new, |chains, message| {
+        let Some(seen) = read_chain(message) else { return };
+        if let Some(table) = table_of(seen.table) {
+            chains.insert(ChainId::new(family, table, seen.name), seen.base);
+        }
+    })
+}
+
+/// Goes through all rules of a table, or of one chain, in order.
+pub(super) fn rules<T>(
+    socket: &mut Socket,
+    (family, table, chain): (Family, Table, Option<&str>),
+    start: impl Fn() -> T,
+    mut take: impl FnMut(&mut T, &RuleSeen<'_>),
+) -> Result<T, Error> {
+    let request = ask(family, table, |to, out| to.dump_rules(out, chain));
+    socket.dump("rules", &request, start, |so_far, message| {
+        if let Some(seen) = read_rule(message) {
+            take(so_far, &seen);
+        }
+    })
+}
+
+/// The rules of one chain, in order; none if it is not there.
+pub(super) fn chain(socket: &mut Socket, id: &ChainId) -> Result<Vec<HeldRule>, Error> {
+    let which = (id.family, id.table, Some(&*id.name));
+    rules(socket, which, Vec::new, |held, seen| held.push(held_rule(id.family, seen)))
+}
+
+pub(super) fn held_rule(family: Family, seen: &RuleSeen<'_>) -> HeldRule {
+    HeldRule { handle: seen.handle, rule: decode::read_rule(family, seen) }
+}
+
+/// Our chains and the built-in ones, with their rules.
+pub(super) fn everything(socket: &mut Socket) -> Result<Held, Error> {
+    let mut held = Held::new();
+    for family in Family::ALL {
+        let there = chains(socket, family)?;
+        let ours = there.into_iter().filter(|(id, base)| {
+            let firewall = id.table == Table::Filter && &*id.name == names::KUBE_FIREWALL;
+            *base || firewall || names::is_ours(id.table, &id.name)
+        });
+        let empty: Held = ours.map(|(id, _)| (id, Vec::new())).collect();
+        for table in TABLES {
+            let start = || {
+                let chains = empty.iter().filter(|(id, _)| id.table == table);
+                chains.map(|(id, rules)| (id.name.clone(), rules.clone())).collect()
+            };
+            let rules = rules(
+                socket,
+                (family, table, None),
+                start,
+                |chains: &mut BTreeMap<std::sync::Arc<str>, Vec<HeldRule>>, seen| {
+                    if let Some(rules) = chains.get_mut(seen.chain) {
+                        rules.push(held_rule(family, seen));
+                    }
+                },
+            )?;
+            held.extend(rules.into_iter().map(|(name, rules)| {
+                (ChainId::new(family, table, name), rules)
+            }));
+        }
+    }
+    Ok(held)
+}

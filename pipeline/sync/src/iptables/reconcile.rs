@@ -1,0 +1,379 @@
+//! Comparing everything with what the kernel holds, and writing the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Family, Owner};
+use render::iptables::{ChainId, Part, Rule, RuleKey, Ruleset, Table, Target, names};
+
+use super::align::{align, subject};
+use super::batch::Batches;
+use super::read::{self, HeldRule, held_rule};
+use super::state::State;
+use super::unit::deletion_rank;
+use super::{Iptables, Written, decode};
+use crate::Error;
+use crate::nftables::RuleSeen;
+
+/// The tables that are written.
+const TABLES: [Table; 2] = [Table::Filter, Table::Nat];
+/// How many chains or rules of nobody are removed as one.
+const LEFTOVERS_AT_ONCE: usize = 50;
+
+/// What is wanted, turned from owners to chains.
+struct Desired<'r> {
+    own: BTreeMap<&'r ChainId, &'r [Rule]>,
+    shared: BTreeMap<ChainId, Vec<(RuleKey, &'r Rule)>>,
+}
+
+/// What was found of it in the kernel.
+#[derive(Default)]
+struct Found {
+    /// Own chains that hold exactly what they should.
+    equal: BTreeSet<ChainId>,
+    /// Rules of shared and built-in chains.
+    listed: BTreeMap<ChainId, Vec<HeldRule>>,
+    /// Chains with our names that nobody wants.
+    stale: BTreeSet<ChainId>,
+    /// Chains that rules of somebody else lead to.
+    led_to: BTreeSet<ChainId>,
+}
+
+/// What has to change in the shared chains.
+#[derive(Default)]
+struct SharedWork<'r> {
+    by_owner: BTreeMap<Owner, OwnerWork<'r>>,
+    /// Rules that no owner wants.
+    leftovers: Vec<(ChainId, u64)>,
+    touched: BTreeSet<ChainId>,
+}
+
+#[derive(Default)]
+struct OwnerWork<'r> {
+    insert: Vec<(ChainId, RuleKey, &'r Rule)>,
+    remove: Vec<(ChainId, u64)>,
+}
+
+pub(super) fn reconcile(iptables: &mut Iptables, ruleset: &Ruleset) -> Result<Written, Error> {
+    iptables.state = State::default();
+    let desired = Desired::of(ruleset);
+    let found = find(iptables, &desired)?;
+    let work = compare_shared(&mut iptables.state, &desired, &found);
+    let mut batches = Batches::new(iptables, false);
+    lay_foundation(&mut batches, ruleset, &desired, &found)?;
+    let nothing = OwnerWork::default();
+    for (owner, part) in ruleset.parts.iter().filter(|(owner, _)| **owner != Owner::Node) {
+        let shared = work.by_owner.get(owner).unwrap_or(&nothing);
+        write_owner(&mut batches, owner, part, shared, &found)?;
+    }
+    if let Some(part) = ruleset.parts.get(&Owner::Node) {
+        let shared = work.by_owner.get(&Owner::Node).unwrap_or(&nothing);
+        // Nothing is reachable before its chains are filled: the jumps go into a later batch.
+        batches.flush()?;
+        write_owner(&mut batches, &Owner::Node, part, shared, &found)?;
+    }
+    remove_leftovers(&mut batches, &work.leftovers, &found)?;
+    batches.flush()?;
+    learn_handles(&mut batches, &desired, &work.touched)?;
+    batches.state.known = true;
+    Ok(batches.written)
+}
+
+impl<'r> Desired<'r> {
+    fn of(ruleset: &'r Ruleset) -> Self {
+        let mut desired = Self { own: BTreeMap::new(), shared: BTreeMap::new() };
+        for family in Family::ALL {
+            for (table, name) in names::SHARED {
+                desired.shared.insert(ChainId::new(family, table, name), Vec::new());
+            }
+        }
+        // The order of the keys: the node's own rules come last.
+        let services = ruleset.parts.iter().filter(|(owner, _)| **owner != Owner::Node);
+        let node = ruleset.parts.get_key_value(&Owner::Node);
+        for (owner, part) in services.chain(node) {
+            desired.own.extend(part.chains.iter().map(|(id, rules)| (id, &**rules)));
+            for (chain, rules) in &part.shared {
+                let place = desired.shared.entry(chain.clone()).or_default();
+                place.extend((0..).zip(rules).map(|(index, rule)| {
+                    (RuleKey { owner: owner.clone(), index }, rule)
+                }));
+            }
+        }
+        desired
+    }
+}
+
+fn find(iptables: &mut Iptables, desired: &Desired<'_>) -> Result<Found, Error> {
+    let mut found = Found::default();
+    for family in Family::ALL {
+        let tables = read::tables(&mut iptables.socket, family)?;
+        let chains = read::chains(&mut iptables.socket, family)?;
+        iptables.state.tables.extend(tables.iter().map(|&table| (family, table)));
+        for table in TABLES.into_iter().filter(|table| tables.contains(table)) {
+            let chains: BTreeMap<_, _> = chains.iter().filter(|(id, _)| id.table == table).collect();
+            find_in_table(iptables, desired, (family, table), &chains, &mut found)?;
+        }
+    }
+    Ok(found)
+}
+
+fn find_in_table(
+    iptables: &mut Iptables,
+    desired: &Desired<'_>,
+    (family, table): (Family, Table),
+    chains: &BTreeMap<&ChainId, &bool>,
+    found: &mut Found,
+) -> Result<(), Error> {
+    let start = || Look::new(desired, chains);
+    let look = read::rules(&mut iptables.socket, (family, table, None), start, |look, seen| {
+        look.take(family, seen);
+    })?;
+    for (name, role) in look.chains {
+        let id = ChainId::new(family, table, name);
+        match role {
+            Role::Own { rest, equal } => {
+                if equal && rest.is_empty() {
+                    found.equal.insert(id.clone());
+                }
+                // The name is shared with the ruleset where it can be.
+                let known = desired.own.get_key_value(&id).map_or(id, |(known, _)| (*known).clone());
+                iptables.state.chains.insert(known);
+            }
+            Role::Listed { rules, .. } => {
+                found.listed.insert(id.clone(), rules);
+                iptables.state.chains.insert(id);
+            }
+            Role::Stale => {
+                found.stale.insert(id);
+            }
+        }
+    }
+    let led_to = look.led_to.into_iter();
+    found.led_to.extend(led_to.map(|name| ChainId::new(family, table, name)));
+    Ok(())
+}
+
+/// What a chain of the kernel is to us; chains of others are not listed.
+enum Role<'d> {
+    Own {
+        /// The rules that are still to come.
+        rest: &'d [Rule],
+        equal: bool,
+    },
+    Listed {
+        base: bool,
+        rules: Vec<HeldRule>,
+    },
+    Stale,
+}
+
+/// One pass over the rules of a table.
+struct Look<'d> {
+    chains: BTreeMap<&'d str, Role<'d>>,
+    led_to: BTreeSet<String>,
+}
+
+impl<'d> Look<'d> {
+    fn new(desired: &Desired<'d>, chains: &BTreeMap<&'d ChainId, &bool>) -> Self {
+        let roles = chains.iter().filter_map(|(id, base)| {
+            let role = if let Some(rules) = desired.own.get(*id) {
+                Role::Own { rest: rules, equal: true }
+            } else if **base || desired.shared.contains_key(*id) {
+                Role::Listed { base: **base, rules: Vec::new() }
+            } else if id.table == Table::Nat && names::is_dynamic(&id.name) {
+                Role::Stale
+            } else {
+                return None;
+            };
+            Some((&*id.name, role))
+        });
+        Self { chains: roles.collect(), led_to: BTreeSet::new() }
+    }
+
+    fn take(&mut self, family: Family, seen: &RuleSeen<'_>) {
+        let foreign = match self.chains.get_mut(seen.chain) {
+            Some(Role::Own { rest, equal }) => {
+                let held = decode::read_rule(family, seen);
+                match rest.split_first() {
+                    Some((next, others)) if held.as_ref() == Some(next) => *rest = others,
+                    _ => *equal = false,
+                }
+                false
+            }
+            Some(Role::Listed { base, rules }) => {
+                rules.push(held_rule(family, seen));
+                *base
+            }
+            Some(Role::Stale) => false,
+            None => true,
+        };
+        if foreign && let Some(chain) = decode::leads_to(seen) {
+            self.led_to.insert(chain.to_owned());
+        }
+    }
+}
+
+fn compare_shared<'r>(
+    state: &mut State,
+    desired: &Desired<'r>,
+    found: &Found,
+) -> SharedWork<'r> {
+    let mut work = SharedWork::default();
+    for (chain, wanted) in &desired.shared {
+        let none = Vec::new();
+        let held = found.listed.get(chain).unwrap_or(&none);
+        let held_rules: Vec<_> = held.iter().map(|held| held.rule.clone()).collect();
+        let kept = align(&held_rules, &wanted.iter().map(|(_, rule)| *rule).collect::<Vec<_>>());
+        let mut stays = BTreeSet::new();
+        let mut by_subject = BTreeMap::new();
+        let known = state.shared.entry(chain.clone()).or_default();
+        for ((key, rule), place) in wanted.iter().zip(kept) {
+            if let Some(place) = place {
+                stays.insert(place);
+                known.insert(key.clone(), held.get(place).map(|held| held.handle));
+            } else {
+                by_subject.insert(subject(rule), key.owner.clone());
+                let owner = work.by_owner.entry(key.owner.clone()).or_default();
+                owner.insert.push((chain.clone(), key.clone(), rule));
+                work.touched.insert(chain.clone());
+            }
+        }
+        for (place, held) in held.iter().enumerate() {
+            if stays.contains(&place) {
+                continue;
+            }
+            work.touched.insert(chain.clone());
+            let owner = held.rule.as_ref().and_then(|rule| by_subject.get(&subject(rule)));
+            let leftover = (chain.clone(), held.handle);
+            match owner {
+                // One decision takes the other's place, in one transaction.
+                Some(owner) => {
+                    work.by_owner.entry(owner.clone()).or_default().remove.push(leftover);
+                }
+                None => work.leftovers.push(leftover),
+            }
+        }
+    }
+    work
+}
+
+/// Tables, built-in chains, shared chains, and the node's own chains, which all others lead to.
+fn lay_foundation(
+    batches: &mut Batches<'_>,
+    ruleset: &Ruleset,
+    desired: &Desired<'_>,
+    found: &Found,
+) -> Result<(), Error> {
+    let node = ruleset.parts.get(&Owner::Node);
+    let jumps = || ruleset.parts.values().flat_map(|part| &part.jumps);
+    let named = ruleset.parts.values().flat_map(|part| part.shared.keys());
+    let shared: BTreeSet<&ChainId> = named.collect();
+    let mut tables: BTreeSet<_> = desired.own.keys().map(|id| (id.family, id.table)).collect();
+    tables.extend(shared.iter().map(|id| (id.family, id.table)));
+    tables.extend(jumps().map(|jump| (jump.chain.family, jump.chain.table)));
+    batches.add(Some(&Owner::Node), true, |unit| {
+        tables.iter().for_each(|&(family, table)| unit.table(family, table));
+        let mut bases: Vec<_> = jumps().map(|jump| &jump.chain).collect();
+        bases.sort();
+        bases.dedup();
+        for base in bases {
+            unit.base_chain(base)?;
+        }
+        for chain in shared {
+            unit.chain(chain)?;
+        }
+        let chains = node.into_iter().flat_map(|part| &part.chains);
+        unit.write(chains.filter(|(id, _)| !found.equal.contains(*id)))
+    })?;
+    // What was made is known only when the kernel took it.
+    batches.flush()
+}
+
+fn write_owner(
+    batches: &mut Batches<'_>,
+    owner: &Owner,
+    part: &Part,
+    shared: &OwnerWork<'_>,
+    found: &Found,
+) -> Result<(), Error> {
+    let own = part.chains.iter().filter(|(id, _)| {
+        *owner != Owner::Node && !found.equal.contains(*id)
+    });
+    let none = Vec::new();
+    batches.add(Some(owner), false, |unit| {
+        unit.write(own)?;
+        for (chain, key, rule) in &shared.insert {
+            unit.insert(chain, key.clone(), rule)?;
+        }
+        for (chain, handle) in &shared.remove {
+            unit.remove_handle(chain, *handle);
+        }
+        for jump in &part.jumps {
+            let held = found.listed.get(&jump.chain).unwrap_or(&none);
+            if !held.iter().any(|held| held.rule.as_ref() == Some(&jump.rule)) {
+                unit.jump(jump)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn remove_leftovers(
+    batches: &mut Batches<'_>,
+    rules: &[(ChainId, u64)],
+    found: &Found,
+) -> Result<(), Error> {
+    for some in rules.chunks(LEFTOVERS_AT_ONCE) {
+        batches.add(None, false, |unit| {
+            some.iter().for_each(|(chain, handle)| unit.remove_handle(chain, *handle));
+            Ok(())
+        })?;
+    }
+    let mut chains: Vec<_> = found.stale.iter().collect();
+    chains.sort_by_key(|chain| deletion_rank(chain));
+    for some in chains.chunks(LEFTOVERS_AT_ONCE) {
+        batches.add(None, false, |unit| {
+            for chain in some {
+                if found.led_to.contains(*chain) {
+                    // Somebody's rule leads there; deleting it would need that rule to go.
+                    unit.flush(chain);
+                } else {
+                    unit.delete(chain);
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Reads the shared chains again that were written, for the handles, and makes sure that they hold
+/// what was written.
+fn learn_handles(
+    batches: &mut Batches<'_>,
+    desired: &Desired<'_>,
+    touched: &BTreeSet<ChainId>,
+) -> Result<(), Error> {
+    for chain in touched {
+        let held = read::chain(batches.socket, chain)?;
+        let Some(known) = batches.state.shared.get_mut(chain) else { continue };
+        let wanted = desired.shared.get(chain).into_iter().flatten();
+        let mut held = held.into_iter();
+        for (key, rule) in wanted {
+            let Some(handle) = known.get_mut(key) else { continue };
+            let Some(found) = held.find(|held| held.rule.as_ref() == Some(rule)) else {
+                let why = format!("{chain} does not hold what was just written");
+                return Err(Error::OutOfStep { why });
+            };
+            *handle = Some(found.handle);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a rule leads into a chain of ours.
+pub(super) fn jumps_to<'a>(rule: Option<&'a Rule>) -> Option<&'a str> {
+    match rule.and_then(|rule| rule.target.as_ref()) {
+        Some(Target::Jump(chain)) => Some(chain),
+        _ => None,
+    }
+}

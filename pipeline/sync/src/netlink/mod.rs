@@ -1,0 +1,317 @@
+//! One netlink socket of netfilter: requests, dumps and batches, in the calling thread.
+//!
+//! The kernel works a request off within the call that sends it, so answers are there when the call
+//! returns: nothing here waits for anything but the kernel's own work.
+
+mod decode;
+mod encode;
+mod options;
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, sendmsg,
+    socket,
+};
+
+pub use decode::{Attribute, Attributes, Message, Messages, c_text, read_u16, read_u32};
+pub use encode::{Encoder, Header, Open};
+
+use crate::Error;
+
+/// `NLM_F_REQUEST`: every message to the kernel carries it.
+pub const REQUEST: u16 = 0x1;
+/// `NLM_F_ACK`: answer even where nothing went wrong.
+pub const ACK: u16 = 0x4;
+/// `NLM_F_ECHO`: tell back what was made, with its handle.
+pub const ECHO: u16 = 0x8;
+/// `NLM_F_DUMP`: all of them.
+pub const DUMP: u16 = 0x300;
+/// `NLM_F_EXCL`: refuse what is there already.
+pub const EXCL: u16 = 0x200;
+/// `NLM_F_CREATE`: make what is not there.
+pub const CREATE: u16 = 0x400;
+/// `NLM_F_APPEND`: put behind, not before.
+pub const APPEND: u16 = 0x800;
+
+/// `NFNL_MSG_BATCH_BEGIN`
+const BATCH_BEGIN: u16 = 0x10;
+/// `NFNL_MSG_BATCH_END`
+const BATCH_END: u16 = 0x11;
+/// What a batch costs besides its content: a header each for its begin and end.
+const BATCH_FRAME: usize = 40;
+/// The kernel keeps this much of the send buffer for itself.
+const RESERVED: usize = 32;
+/// What is asked for; the kernel doubles it for its own accounting.
+const WISHED_BUFFER: usize = 16 << 20;
+/// Longer than any single reply: the kernel sends at most 32 KiB at a time.
+const RECEIVE: usize = 1 << 18;
+/// How often a dump is made again when the tables change under it.
+const DUMP_ATTEMPTS: u32 = 20;
+
+/// How much the kernel is to take at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SendBudget {
+    /// As much as it grants, past `net.core.wmem_max` where the process may.
+    #[default]
+    Forced,
+    /// As much as it grants to anybody: `net.core.wmem_max`.
+    Granted,
+    /// At most so many bytes, for tests of the splitting.
+    Bytes(usize),
+}
+
+/// What the kernel said to a batch.
+#[derive(Debug, Default)]
+pub struct BatchReply {
+    /// Errors by sequence number, in order. If there are any, nothing of the batch was taken.
+    pub errors: Vec<Failure>,
+    /// What was made, by sequence number, with its handle.
+    pub handles: Vec<(u32, u64)>,
+    /// Whether the kernel had more to say than fitted: handles are missing.
+    pub lost: bool,
+}
+
+/// One error.
+#[derive(Debug)]
+pub struct Failure {
+    /// The message's sequence number.
+    pub sequence: u32,
+    /// The error number.
+    pub errno: i32,
+    /// What the kernel says about it.
+    pub text: Option<String>,
+}
+
+/// A socket of `NETLINK_NETFILTER` in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    budget: usize,
+    sequence: u32,
+    receive: Vec<u8>,
+}
+
+impl Socket {
+    /// Opens a socket.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if the kernel has no netfilter netlink at all.
+    pub fn open(budget: SendBudget) -> Result<Self, Error> {
+        let fd = socket(
+            AddressFamily::Netlink,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::NetlinkNetFilter,
+        )
+        .map_err(|errno| match errno {
+            Errno::EPROTONOSUPPORT => Error::Unsupported {
+                feature: "netlink interface of netfilter",
+                module: "nfnetlink",
+                option: "CONFIG_NETFILTER_NETLINK",
+            },
+            errno => Error::system("open a netlink socket for netfilter", errno),
+        })?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))
+            .map_err(|errno| Error::system("bind a netlink socket", errno))?;
+        options::tell_errors_in_words(&fd)?;
+        let granted = options::enlarge(&fd, WISHED_BUFFER, budget != SendBudget::Granted)?;
+        let granted = granted.saturating_sub(RESERVED + BATCH_FRAME);
+        let budget = match budget {
+            SendBudget::Bytes(limit) => granted.min(limit),
+            SendBudget::Forced | SendBudget::Granted => granted,
+        };
+        Ok(Self { fd, budget, sequence: 1, receive: vec![0; RECEIVE] })
+    }
+
+    /// How many bytes of messages one batch may hold.
+    #[must_use]
+    pub fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// A sequence number that was not used before (in four thousand million messages).
+    pub fn next_sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.checked_add(1).unwrap_or(1);
+        self.sequence
+    }
+
+    /// Sends one request and hands every answer to a function.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the kernel's error number; `what` names the request in it.
+    pub fn request(
+        &mut self,
+        what: &str,
+        message: &Encoder,
+        mut answer: impl FnMut(&Message<'_>),
+    ) -> Result<(), Error> {
+        self.drain();
+        self.send(what, &[IoSlice::new(message.bytes())])?;
+        let mut failed = None;
+        // The last answer is the acknowledgement or the error: both are of this kind.
+        while failed.is_none() {
+            self.receive(MsgFlags::empty(), |reply| match reply.error() {
+                Some(0) => failed = Some(Ok(())),
+                Some(errno) => {
+                    failed = Some(Err(refusal(what, errno, reply.error_text().map(str::to_owned))));
+                }
+                None => answer(reply),
+            })
+            .map_err(|errno| Error::system(what, errno))?;
+        }
+        failed.unwrap_or(Ok(()))
+    }
+
+    /// Dumps: sends one request and hands every object to `take`, which starts anew with what
+    /// `start` gives when the tables changed in between.
+    ///
+    /// # Errors
+    /// [`Error::Unsettled`] if they change each time, [`Error::Refused`] if the kernel refuses.
+    pub fn dump<T>(
+        &mut self,
+        what: &'static str,
+        message: &Encoder,
+        start: impl Fn() -> T,
+        mut take: impl FnMut(&mut T, &Message<'_>),
+    ) -> Result<T, Error> {
+        for _ in 0..DUMP_ATTEMPTS {
+            self.drain();
+            self.send(what, &[IoSlice::new(message.bytes())])?;
+            let mut dumped = start();
+            let (mut done, mut interrupted) = (None, false);
+            while done.is_none() {
+                let received = self.receive(MsgFlags::empty(), |reply| {
+                    interrupted |= reply.is_interrupted();
+                    match reply.error() {
+                        Some(errno) => done = Some(errno),
+                        None => take(&mut dumped, reply),
+                    }
+                });
+                match received {
+                    Ok(()) => {}
+                    Err(Errno::ENOBUFS) => interrupted = true,
+                    Err(errno) => return Err(Error::system(format!("read {what}"), errno)),
+                }
+            }
+            match done {
+                Some(0) if !interrupted => return Ok(dumped),
+                None | Some(0 | libc::EINTR | libc::EAGAIN) => {}
+                Some(errno) => return Err(refusal(&format!("list {what}"), errno, None)),
+            }
+        }
+        Err(Error::Unsettled { what, times: DUMP_ATTEMPTS })
+    }
+
+    /// Sends parts of one batch between its frame, and gathers what the kernel says to it.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the batch did not reach the kernel. What the kernel refuses is in the
+    /// reply.
+    pub fn batch(&mut self, subsystem: u16, parts: &[&[u8]]) -> Result<BatchReply, Error> {
+        self.drain();
+        let mut frame = Encoder::default();
+        for kind in [BATCH_BEGIN, BATCH_END] {
+            let sequence = self.next_sequence();
+            let message = frame.message(Header {
+                kind,
+                flags: REQUEST,
+                sequence,
+                family: 0,
+                resource: subsystem,
+            });
+            frame.end(message);
+        }
+        let (begin, end) = frame.bytes().split_at(frame.len() / 2);
+        let mut slices = vec![IoSlice::new(begin)];
+        slices.extend(parts.iter().map(|part| IoSlice::new(part)));
+        slices.push(IoSlice::new(end));
+        self.send("send a batch", &slices)?;
+        self.replies()
+    }
+
+    fn replies(&mut self) -> Result<BatchReply, Error> {
+        /// `NFTA_RULE_HANDLE`; the replies asked for are rules.
+        const RULE_HANDLE: u16 = 3;
+        let mut replies = BatchReply::default();
+        loop {
+            let received = self.receive(MsgFlags::MSG_DONTWAIT, |reply| match reply.error() {
+                Some(0) => {}
+                Some(errno) => replies.errors.push(Failure {
+                    sequence: reply.sequence,
+                    errno,
+                    text: reply.error_text().map(str::to_owned),
+                }),
+                None => {
+                    let handle = reply.attributes().be64(RULE_HANDLE);
+                    replies.handles.extend(handle.map(|handle| (reply.sequence, handle)));
+                }
+            });
+            match received {
+                Ok(()) => {}
+                Err(Errno::EAGAIN) => return Ok(replies),
+                // What was queued before the overflow is still there. Errors come before anything
+                // else, so their absence says that the batch was taken.
+                Err(Errno::ENOBUFS) => replies.lost = true,
+                Err(errno) => return Err(Error::system("read the answers to a batch", errno)),
+            }
+        }
+    }
+
+    fn send(&self, what: &str, slices: &[IoSlice<'_>]) -> Result<(), Error> {
+        let kernel = NetlinkAddr::new(0, 0);
+        loop {
+            match sendmsg(self.fd.as_raw_fd(), slices, &[], MsgFlags::empty(), Some(&kernel)) {
+                Ok(_) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::system(what, errno)),
+            }
+        }
+    }
+
+    /// Forgets answers that nobody waits for any more.
+    fn drain(&mut self) {
+        loop {
+            match self.receive(MsgFlags::MSG_DONTWAIT, |_| {}) {
+                Ok(()) | Err(Errno::ENOBUFS) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        flags: MsgFlags,
+        mut take: impl FnMut(&Message<'_>),
+    ) -> Result<(), Errno> {
+        let (length, from_kernel) = loop {
+            let mut slices = [IoSliceMut::new(&mut self.receive)];
+            match recvmsg::<NetlinkAddr>(self.fd.as_raw_fd(), &mut slices, None, flags) {
+                Ok(got) => {
+                    if got.flags.contains(MsgFlags::MSG_TRUNC) {
+                        return Err(Errno::EMSGSIZE);
+                    }
+                    break (got.bytes, got.address.is_some_and(|address| address.pid() == 0));
+                }
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        };
+        // Another process may write to our socket; the kernel's own port is 0.
+        if from_kernel {
+            let bytes = self.receive.get(..length).unwrap_or_default();
+            Messages(bytes).for_each(|message| take(&message));
+        }
+        Ok(())
+    }
+}
+
+/// The error for an error number; not being allowed to is one of its own.
+pub(crate) fn refusal(what: &str, errno: i32, text: Option<String>) -> Error {
+    if errno == libc::EPERM {
+        return Error::NotPermitted;
+    }
+    Error::Refused { what: what.into(), source: std::io::Error::from_raw_os_error(errno), text }
+}
