@@ -59,12 +59,19 @@ pub fn reexec<A: AsRef<OsStr>>(
 /// [`LabError::NoSandbox`] if the kernel refuses the namespaces, [`LabError::System`] if the
 /// program cannot be started for another reason.
 pub fn status(command: &mut Command) -> Result<ExitStatus, LabError> {
-    command.status().map_err(|source| match source.raw_os_error().map(Errno::from_raw) {
+    command.status().map_err(explain)
+}
+
+/// Tells a refusal of the kernel from a program that cannot be started, after an attempt to spawn a
+/// sandboxed command failed.
+#[must_use]
+pub fn explain(source: io::Error) -> LabError {
+    match source.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES | Errno::ENOSPC | Errno::EUSERS | Errno::ENOSYS) => {
             LabError::NoSandbox(source)
         }
         _ => LabError::system("start the command in the sandbox", source),
-    })
+    }
 }
 
 /// `PATH` with the directories where Debian keeps network tools, which an ordinary user's lacks.

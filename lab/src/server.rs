@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub struct Server {
     name: Arc<str>,
     address: SocketAddr,
-    answered: Arc<AtomicU64>,
+    taken: Arc<AtomicU64>,
     // Closing this end wakes the thread.
     stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
@@ -45,10 +45,11 @@ impl Server {
         self.address
     }
 
-    /// How many connections or datagrams it has answered.
+    /// How many connections or datagrams it has taken in. Counted before the answer leaves, so a
+    /// client that has its answer is in the number.
     #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Acquire)
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
     }
 }
 
@@ -111,7 +112,7 @@ struct Desk {
     name: Arc<str>,
     socket: OwnedFd,
     stop: UnixStream,
-    answered: Arc<AtomicU64>,
+    taken: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -130,10 +131,8 @@ impl Desk {
         }
     }
 
-    fn count(&self, result: &io::Result<()>) {
-        if result.is_ok() {
-            self.answered.fetch_add(1, Ordering::Release);
-        }
+    fn count(&self) {
+        self.taken.fetch_add(1, Ordering::Release);
     }
 }
 
@@ -149,14 +148,13 @@ fn start(
     let (ours, theirs) =
         UnixStream::pair().map_err(|source| LabError::system("open a socket pair", source))?;
     let name: Arc<str> = name.into();
-    let answered = Arc::new(AtomicU64::new(0));
-    let desk =
-        Desk { name: Arc::clone(&name), socket, stop: theirs, answered: Arc::clone(&answered) };
+    let taken = Arc::new(AtomicU64::new(0));
+    let desk = Desk { name: Arc::clone(&name), socket, stop: theirs, taken: Arc::clone(&taken) };
     let thread = thread::Builder::new()
         .name(format!("serve {name}"))
         .spawn(move || work(desk))
         .map_err(|source| LabError::system("start a thread", source))?;
-    Ok(Server { name, address, answered, stop: Some(ours), thread: Some(thread) })
+    Ok(Server { name, address, taken, stop: Some(ours), thread: Some(thread) })
 }
 
 fn listener(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, LabError> {
@@ -165,7 +163,7 @@ fn listener(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, LabError
         if protocol != Protocol::Udp {
             setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         }
-        bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &socket::raw(address))?;
+        bind(fd.as_raw_fd(), &socket::raw(address))?;
         if protocol != Protocol::Udp {
             listen(&fd, Backlog::new(1024)?)?;
         }
@@ -180,7 +178,6 @@ fn listener(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, LabError
 }
 
 fn bound_address(fd: &OwnedFd, wanted: SocketAddr) -> Result<SocketAddr, LabError> {
-    use std::os::fd::AsRawFd;
     let found = nix::sys::socket::getsockname(fd.as_raw_fd())
         .map_err(|error| LabError::system("read a socket's address", error))?;
     Ok(socket::std_address(&found).unwrap_or(wanted))
@@ -191,11 +188,11 @@ fn datagrams(desk: Desk) {
     let mut buffer = [0; 2048];
     while desk.next() {
         while let Ok((_, client)) = socket.recv_from(&mut buffer) {
-            let result = socket.local_addr().and_then(|own| {
-                let line = format!("{} {own} {client}\n", desk.name);
-                socket.send_to(line.as_bytes(), client).map(drop)
-            });
-            desk.count(&result);
+            desk.count();
+            let Ok(own) = socket.local_addr() else { continue };
+            let line = format!("{} {own} {client}\n", desk.name);
+            // A client that is gone already gets no answer, and needs none.
+            let _ = socket.send_to(line.as_bytes(), client);
         }
     }
 }
@@ -223,13 +220,15 @@ fn connections(desk: &Desk, answer: impl Fn(&TcpStream, SocketAddr, SocketAddr) 
     let Ok(listener) = desk.socket.try_clone().map(TcpListener::from) else { return };
     while desk.next() {
         while let Ok((stream, client)) = listener.accept() {
+            desk.count();
             let serve = || {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 answer(&stream, stream.local_addr()?, client)?;
                 stream.shutdown(std::net::Shutdown::Write)
             };
-            desk.count(&serve());
+            // A client that broke off has no use for the error.
+            let _: io::Result<()> = serve();
         }
     }
 }

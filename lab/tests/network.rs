@@ -73,7 +73,7 @@ fn all_reach_all(lab: &Lab) {
         }
     }
     assert_eq!(answers, 2 * 2 * 10 * 10);
-    assert_eq!(servers.iter().map(lab::Server::answered).sum::<u64>(), answers);
+    assert_eq!(servers.iter().map(lab::Server::taken).sum::<u64>(), answers);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn http_servers_answer_lab_clients_and_curl() {
         let outside = lab.at(OUTSIDE).unwrap();
         let outcome = lab::probe_http(outside, None, target, SILENCE).unwrap();
         assert_eq!(outcome.server(), Some("my-app-1"), "{outcome}");
-        assert_eq!(server.answered(), 1);
+        assert_eq!(server.taken(), 1);
         let page = run(outside, &format!("curl -sS --max-time 5 http://{target}/"));
         let client = lab::outside_address(family);
         let client = SocketAddr::new(client, 0).to_string().replace(":0", ":");

@@ -1,0 +1,90 @@
+//! Tasks that are little more than a cargo command.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{test, tools};
+
+/// The cargo that runs this task, or the one in `PATH`.
+pub(crate) fn program() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// Runs a cargo command in the workspace, with cargo's own progress display.
+pub(crate) fn run(arguments: &[&str]) -> Result<()> {
+    run_with(Command::new(program()).args(arguments))
+}
+
+fn run_with(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    let status = command.status().with_context(|| format!("cannot start {line}"))?;
+    if !status.success() {
+        bail!("{line} failed ({status})");
+    }
+    Ok(())
+}
+
+fn shown(command: &Command) -> String {
+    let words: Vec<_> = command.get_args().map(|word| word.to_string_lossy()).collect();
+    format!("cargo {}", words.join(" "))
+}
+
+/// Renders all cases anew and says which files differ from the committed ones.
+pub(crate) fn bless() -> Result<ExitCode> {
+    run(&["test", "--package", "pointsman-tests", "--no-run"])?;
+    let mut tests = lab::sandbox::command(program());
+    tests.args(["test", "--package", "pointsman-tests", "--offline"]).env("POINTSMAN_BLESS", "1");
+    let status = lab::sandbox::status(&mut tests)?;
+    let changed = Command::new("git").args(["status", "--short", "--", "cases"]).output();
+    let changed = changed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    match changed.as_deref() {
+        Ok("") => println!("No golden file changed."),
+        Ok(files) => print!("These files changed; read the difference before you commit:\n{files}"),
+        Err(error) => println!("Which files changed is unknown: cannot start git: {error}"),
+    }
+    if !status.success() {
+        bail!("not all tests passed while the golden files were written ({status})");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the benchmark, optimised, in a sandbox.
+pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {
+    tools::require()?;
+    let package = ["--release", "--package", "pointsman-bench"];
+    run(&[&["build"], &package[..]].concat())?;
+    let mut bench = lab::sandbox::command(program());
+    bench.args(["run", "--offline", "--quiet"]).args(package).arg("--").args(arguments);
+    let status = lab::sandbox::status(&mut bench)?;
+    if !status.success() {
+        bail!("the benchmark failed ({status})");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that a change must pass, the quick parts first.
+pub(crate) fn check() -> Result<ExitCode> {
+    step("format", || run(&["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    step("clippy", || run(&clippy))?;
+    step("documentation", || {
+        let mut doc = Command::new(program());
+        doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+        run_with(&mut doc)
+    })?;
+    test::run(false, &[])
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    if std::io::stdout().is_terminal() {
+        println!("── {name} …");
+    }
+    work()?;
+    println!("── {name}: good ({:.1} s)", start.elapsed().as_secs_f64());
+    Ok(())
+}

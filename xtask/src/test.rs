@@ -1,0 +1,49 @@
+//! `cargo xtask test`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::tally::Tally;
+use crate::{cargo, tools};
+
+/// Runs the tests of the whole workspace, in a sandbox.
+pub(crate) fn run(quick: bool, filter: &[String]) -> Result<ExitCode> {
+    tools::require()?;
+    // Built outside: the sandbox has no network to fetch crates from.
+    cargo::run(&["test", "--workspace", "--no-run"])?;
+    let mut runner = lab::sandbox::command(cargo::program());
+    runner.args(["test", "--workspace", "--no-fail-fast", "--offline"]);
+    if quick {
+        runner.args(["--lib", "--bins", "--tests"]);
+        runner.env("PROPTEST_CASES", "16").env("POINTSMAN_QUICK", "1");
+    }
+    runner.arg("--").args(filter);
+    let tally = watch(&mut runner)?;
+    for name in tally.skipped_names() {
+        println!("skipped: {name}");
+    }
+    let strict = std::env::var("CI").is_ok_and(|value| value == "true");
+    println!("{tally}");
+    Ok(if tally.is_good(strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Shows what the runner prints while counting it.
+fn watch(runner: &mut Command) -> Result<Tally> {
+    let mut child = match runner.stdout(Stdio::piped()).spawn() {
+        Ok(child) => child,
+        Err(error) => bail!(lab::sandbox::explain(error)),
+    };
+    let output = child.stdout.take().context("the test runner has no output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).split(b'\n') {
+        let mut line = line.context("cannot read what the test runner prints")?;
+        tally.line(&String::from_utf8_lossy(&line));
+        line.push(b'\n');
+        std::io::stdout().write_all(&line)?;
+    }
+    let status = child.wait().context("cannot wait for the test runner")?;
+    tally.end(status.success());
+    Ok(tally)
+}
