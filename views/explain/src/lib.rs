@@ -5,6 +5,8 @@
 
 mod decide;
 mod packet;
+mod trace;
 
 pub use decide::{Verdict, decide, source_class};
 pub use packet::{Enters, Packet};
+pub use trace::{Step, Then, Trace, TraceError, trace_iptables};

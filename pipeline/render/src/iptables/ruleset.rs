@@ -5,11 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use model::{Family, Owner};
+use serde::Serialize;
 
 use super::Rule;
 
 /// A table of iptables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Table {
     /// `filter`
     Filter,

@@ -1,0 +1,114 @@
+//! A packet on its way, and whether a rule meets it.
+
+use std::net::SocketAddr;
+
+use ipnet::IpNet;
+use model::{Host, Protocol};
+use render::iptables::{CtStates, Inverted, Match, Recent, Rule};
+
+use crate::Packet;
+
+/// What rules have made of a packet so far. Its source is the packet's own all the way: only
+/// POSTROUTING changes it, and nothing looks at it after.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Flight {
+    pub(super) destination: SocketAddr,
+    pub(super) mark: u32,
+    pub(super) translated: bool,
+    pub(super) masqueraded: bool,
+}
+
+/// Whether a rule meets a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meets {
+    Yes,
+    No,
+    /// Chance decides.
+    Perhaps,
+}
+
+impl From<bool> for Meets {
+    fn from(yes: bool) -> Self {
+        if yes { Self::Yes } else { Self::No }
+    }
+}
+
+/// What stays the same while a packet is in one hook.
+pub(super) struct Surroundings<'a> {
+    pub(super) packet: &'a Packet,
+    pub(super) host: &'a Host,
+    /// The interface that the packet came in by, where the hook knows one.
+    pub(super) interface: Option<&'a str>,
+}
+
+impl Flight {
+    pub(super) fn new(packet: &Packet) -> Self {
+        Self {
+            destination: SocketAddr::new(packet.destination, packet.port),
+            mark: 0,
+            translated: false,
+            masqueraded: false,
+        }
+    }
+
+    /// Whether the packet is, by now, for the host itself.
+    pub(super) fn is_for(&self, host: &Host) -> bool {
+        host.owns(self.destination.ip())
+    }
+
+    pub(super) fn meets(&self, rule: &Rule, around: &Surroundings<'_>) -> Meets {
+        let within = |condition: &Option<Inverted<IpNet>>, address| {
+            condition.as_ref().is_none_or(|Inverted { inverted, value }| {
+                value.contains::<&std::net::IpAddr>(&address) != *inverted
+            })
+        };
+        let generic = within(&rule.source, around.packet.source)
+            && within(&rule.destination, self.destination.ip())
+            && rule.in_interface.as_ref().is_none_or(|Inverted { inverted, value }| {
+                around.interface.is_some_and(|name| interface_is(value, name)) != *inverted
+            })
+            && rule.protocol.is_none_or(|protocol| protocol == around.packet.protocol);
+        let mut meets = Meets::from(generic);
+        for one in &rule.matches {
+            meets = match (meets, self.meets_one(one, around)) {
+                (Meets::No, _) | (_, Meets::No) => return Meets::No,
+                (Meets::Perhaps, _) | (_, Meets::Perhaps) => Meets::Perhaps,
+                (Meets::Yes, Meets::Yes) => Meets::Yes,
+            };
+        }
+        meets
+    }
+
+    fn meets_one(&self, one: &Match, around: &Surroundings<'_>) -> Meets {
+        let of = |protocol: Protocol| protocol == around.packet.protocol;
+        match one {
+            Match::Comment(_) | Match::Nfacct(_) => Meets::Yes,
+            Match::DestinationPort(protocol, port) => {
+                (of(*protocol) && self.destination.port() == *port).into()
+            }
+            Match::Bare(protocol) => of(*protocol).into(),
+            Match::Mark { inverted, value, mask } => {
+                ((self.mark & mask == *value) != *inverted).into()
+            }
+            Match::SourceLocal => around.host.owns(around.packet.source).into(),
+            Match::DestinationLocal => around.host.owns(self.destination.ip()).into(),
+            Match::CtState { inverted, states } => (self.is_in(*states) != *inverted).into(),
+            // Nobody is remembered before a first packet.
+            Match::Recent { action: Recent::Check { .. }, .. } => Meets::No,
+            Match::Recent { action: Recent::Set, .. } => Meets::Yes,
+            Match::Random(0) => Meets::No,
+            Match::Random(units) if *units >= 1 << 31 => Meets::Yes,
+            Match::Random(_) => Meets::Perhaps,
+        }
+    }
+
+    /// The first packet of a connection is NEW, and DNAT once it is translated.
+    fn is_in(&self, states: CtStates) -> bool {
+        states.new || (states.dnat && self.translated)
+    }
+}
+
+/// Whether an interface has a name, or starts with it where it ends in `+`.
+fn interface_is(wanted: &str, name: &str) -> bool {
+    wanted.strip_suffix('+').map_or(name == wanted, |prefix| name.starts_with(prefix))
+}
