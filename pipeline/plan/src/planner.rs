@@ -40,7 +40,8 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// The plan of an empty cluster.
+    /// The plan of an empty cluster. It counts as known: [`Planner::update`] names what differs from
+    /// it, so whoever begins to render takes the whole [`Planner::intent`] first.
     #[must_use]
     pub fn new(config: Config) -> Self {
         let nothing = Cluster::default();
