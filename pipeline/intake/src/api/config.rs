@@ -1,0 +1,97 @@
+//! From the operator's words, or the Pod's service account, to a client of the API.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+use crate::Error;
+use crate::error::chain;
+
+/// Where the API is, and whose node this is.
+#[derive(Clone, Debug)]
+pub struct ApiOptions {
+    /// The kubeconfig; its current context counts. Without it and without `master`, the service
+    /// account of the Pod counts.
+    pub kubeconfig: Option<PathBuf>,
+    /// The URL of the API server, over that of the kubeconfig.
+    pub master: Option<String>,
+    /// The Node to watch.
+    pub node_name: Arc<str>,
+}
+
+/// A client, and the API server's URL for messages.
+///
+/// Everything is read anew: files, certificates, tokens; a credential plugin is run.
+///
+/// # Errors
+/// [`Error::Kubeconfig`], [`Error::InCluster`], [`Error::Master`] or [`Error::Client`].
+pub(super) async fn client(options: &ApiOptions) -> Result<(Client, String), Error> {
+    let mut config = match (&options.kubeconfig, &options.master) {
+        (Some(path), _) => kubeconfig(path).await?,
+        (None, Some(master)) => Config::new(parse(master)?),
+        (None, None) => {
+            Config::incluster().map_err(|error| Error::InCluster { cause: chain(&error) })?
+        }
+    };
+    if let Some(master) = &options.master {
+        config.cluster_url = parse(master)?;
+    }
+    // The watch has its own patience, and honours what the server asks for.
+    config.default_retry = false;
+    let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+    let origin = match &options.kubeconfig {
+        Some(path) => format!("the kubeconfig {}", path.display()),
+        None if options.master.is_some() => "the URL alone".into(),
+        None => "the service account".into(),
+    };
+    let failed = |cause| Error::Client { url: url.clone(), origin: origin.clone(), cause };
+    // A credential plugin is a process that is waited for.
+    let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await;
+    match client {
+        Ok(Ok(client)) => Ok((client, url)),
+        Ok(Err(error)) => Err(failed(chain(&error))),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+fn parse<T: std::str::FromStr>(master: &str) -> Result<T, Error>
+where
+    T::Err: std::fmt::Display,
+{
+    let bad = |cause: String| Error::Master { url: master.into(), cause };
+    if !master.starts_with("https://") && !master.starts_with("http://") {
+        return Err(bad("it does not start with https:// or http://".into()));
+    }
+    master.parse().map_err(|error: T::Err| bad(error.to_string()))
+}
+
+async fn kubeconfig(path: &Path) -> Result<Config, Error> {
+    let bad = |error: KubeconfigError| Error::Kubeconfig {
+        path: path.into(),
+        field: field(&error),
+        cause: chain(&error),
+    };
+    let read = Kubeconfig::read_from(path).map_err(bad)?;
+    Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(bad)
+}
+
+/// The part of a kubeconfig that an error is about.
+fn field(error: &KubeconfigError) -> &'static str {
+    match error {
+        KubeconfigError::CurrentContextNotSet => "current-context",
+        KubeconfigError::LoadContext(_) => "contexts",
+        KubeconfigError::LoadClusterOfContext(_) => "clusters",
+        KubeconfigError::MissingClusterUrl | KubeconfigError::ParseClusterUrl(_) => {
+            "clusters[].cluster.server"
+        }
+        KubeconfigError::ParseProxyUrl(_) => "clusters[].cluster.proxy-url",
+        KubeconfigError::LoadCertificateAuthority(_) | KubeconfigError::ParseCertificates(_) => {
+            "clusters[].cluster.certificate-authority"
+        }
+        KubeconfigError::LoadClientCertificate(_) => "users[].user.client-certificate",
+        KubeconfigError::LoadClientKey(_) => "users[].user.client-key",
+        _ => "the file",
+    }
+}

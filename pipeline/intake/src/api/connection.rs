@@ -1,0 +1,284 @@
+//! One request and its answer, read piece by piece.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use http_body_util::BodyExt;
+use kube::Client;
+use kube::client::Body;
+use kube::core::Request;
+use kube::core::params::ListParams;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::config::{ApiOptions, client};
+use crate::Error;
+use crate::error::chain;
+use crate::wire::Status;
+
+/// What is repeated of an answer that is no Status, in characters.
+const SHOWN: usize = 200;
+
+/// The way to the API server, shared by all watches.
+pub(super) struct Connection {
+    options: ApiOptions,
+    url: String,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    client: Client,
+    /// Counts the clients, so that of many who saw one fail, one makes the next.
+    number: u64,
+}
+
+impl Connection {
+    /// # Errors
+    /// As [`client`].
+    pub(super) async fn open(options: ApiOptions) -> Result<Self, Error> {
+        let (client, url) = client(&options).await?;
+        Ok(Self { options, url, current: Mutex::new(Current { client, number: 0 }) })
+    }
+
+    /// Asks for a path with its query. `silence` limits every wait for the next piece.
+    ///
+    /// A 401 makes the next request use credentials that are read anew, so that a rotated token or
+    /// certificate counts at once, not when a cache expires.
+    ///
+    /// # Errors
+    /// [`Error::Unreachable`], [`Error::Silent`] or [`Error::Refused`].
+    pub(super) async fn get(
+        &self,
+        path: &'static str,
+        query: &[(&str, String)],
+        silence: Duration,
+    ) -> Result<Answer, Error> {
+        let (client, number) = {
+            let current = self.current.lock().await;
+            (current.client.clone(), current.number)
+        };
+        let unreachable = |cause| Error::Unreachable { url: self.url.clone(), cause };
+        // The builder's own parameters cannot ask for a page of what the cache holds
+        // (resourceVersion=0 together with a limit), so the query is written here.
+        let mut request = Request::new(path)
+            .list(&ListParams::default())
+            .map_err(|error| unreachable(chain(&error)))?
+            .map(Body::from);
+        let target = format!("{path}?{}", encode(query));
+        *request.uri_mut() = target.parse().map_err(|error| unreachable(chain(&error)))?;
+        let silent = || Error::Silent { url: self.url.clone(), path: path.into(), silence };
+        let answer = match timeout(silence, client.send(request)).await {
+            Err(_) => {
+                // A pooled connection may be half open: the next request gets a new pool.
+                self.renew(number).await;
+                return Err(silent());
+            }
+            Ok(Err(error)) => {
+                self.renew(number).await;
+                return Err(unreachable(cause(&error)));
+            }
+            Ok(Ok(answer)) => answer,
+        };
+        let code = answer.status().as_u16();
+        let retry_after = answer.headers().get("retry-after");
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        let pieces = answer.into_body().into_data_stream();
+        let answer = Answer {
+            pieces: Box::pin(pieces.map(|piece| piece.map(Vec::from))),
+            read: Vec::new(),
+            start: 0,
+            searched: 0,
+            url: self.url.clone(),
+            path,
+            silence,
+        };
+        if (200..300).contains(&code) {
+            return Ok(answer);
+        }
+        if code == 401 {
+            self.renew(number).await;
+        }
+        let body = answer.all().await.unwrap_or_default();
+        Err(Error::Refused {
+            url: self.url.clone(),
+            path: path.into(),
+            code,
+            message: words(&body),
+            retry_after: retry_after.map(Duration::from_secs),
+        })
+    }
+
+    /// Puts a new client in the place of one that failed.
+    async fn renew(&self, failed: u64) {
+        let mut current = self.current.lock().await;
+        if current.number != failed {
+            return;
+        }
+        match client(&self.options).await {
+            Ok((client, _)) => *current = Current { client, number: failed + 1 },
+            // What was read before may still serve; a file in the middle of its rotation does not.
+            Err(error) => tracing::warn!("{error}; the credentials read before stay in use"),
+        }
+    }
+}
+
+/// The reasons, without the client library's own word for all of them.
+fn cause(error: &kube::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| chain(error), chain)
+}
+
+/// The server's words: the message of a Status, or the beginning of what else it said.
+fn words(body: &[u8]) -> String {
+    let status = serde_json::from_slice::<Status>(body).unwrap_or_default();
+    if !status.message.text().is_empty() {
+        return status.message.text().to_owned();
+    }
+    let text = String::from_utf8_lossy(body);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.is_empty() { "(nothing)".into() } else { text.chars().take(SHOWN).collect() }
+}
+
+/// Joins query parameters; everything but RFC 3986's unreserved characters is escaped.
+fn encode(query: &[(&str, String)]) -> String {
+    let mut text = String::new();
+    for (key, value) in query {
+        if !text.is_empty() {
+            text.push('&');
+        }
+        text.push_str(key);
+        text.push('=');
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                text.push_str(&format!("%{byte:02X}"));
+            }
+        }
+    }
+    text
+}
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Vec<u8>, kube::Error>> + Send>>;
+
+/// The body of an answer.
+pub(super) struct Answer {
+    pieces: Pieces,
+    read: Vec<u8>,
+    /// Where the next line starts in `read`.
+    start: usize,
+    /// Up to where `read` holds no line end.
+    searched: usize,
+    url: String,
+    path: &'static str,
+    silence: Duration,
+}
+
+impl Answer {
+    /// The next line without its end, or `None` at the end of the answer or of our patience
+    /// (`deadline`). What follows the last line end is dropped: it is half of what the server meant
+    /// to say.
+    ///
+    /// # Errors
+    /// [`Error::Silent`] if nothing came for the answer's limit; [`Error::Cut`] if the connection
+    /// broke.
+    pub(super) async fn line(&mut self, deadline: Instant) -> Result<Option<&[u8]>, Error> {
+        loop {
+            if let Some(end) = self.read[self.searched..].iter().position(|&byte| byte == b'\n') {
+                let line = self.start..self.searched + end;
+                self.start = line.end + 1;
+                self.searched = self.start;
+                return Ok(Some(&self.read[line]));
+            }
+            self.read.drain(..self.start);
+            self.start = 0;
+            self.searched = self.read.len();
+            if !self.more(Some(deadline)).await? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Everything that is left.
+    ///
+    /// # Errors
+    /// As [`Answer::line`].
+    pub(super) async fn all(mut self) -> Result<Vec<u8>, Error> {
+        while self.more(None).await? {}
+        Ok(self.read)
+    }
+
+    async fn more(&mut self, deadline: Option<Instant>) -> Result<bool, Error> {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let wait = left.map_or(self.silence, |left| left.min(self.silence));
+        match timeout(wait, self.pieces.next()).await {
+            Ok(None) => Ok(false),
+            Ok(Some(Ok(piece))) => {
+                self.read.extend_from_slice(&piece);
+                Ok(true)
+            }
+            Ok(Some(Err(error))) => Err(Error::Cut {
+                url: self.url.clone(),
+                path: self.path.into(),
+                cause: format!(": {}", cause(&error)),
+            }),
+            Err(_) if wait < self.silence => Ok(false),
+            Err(_) => Err(Error::Silent {
+                url: self.url.clone(),
+                path: self.path.into(),
+                silence: self.silence,
+            }),
+        }
+    }
+
+    /// From now on, every wait has this limit.
+    pub(super) fn set_silence(&mut self, silence: Duration) {
+        self.silence = silence;
+    }
+
+    /// The answer cannot be understood.
+    pub(super) fn unreadable(&self, cause: impl std::fmt::Display) -> Error {
+        self.explain_unreadable()(cause.to_string())
+    }
+
+    /// As [`Answer::unreadable`], for when the answer was taken apart.
+    pub(super) fn explain_unreadable(&self) -> impl Fn(String) -> Error + use<> {
+        let (url, path) = (self.url.clone(), self.path);
+        move |cause| Error::Unreadable { url: url.clone(), path: path.into(), cause }
+    }
+
+    /// The answer ended too early.
+    pub(super) fn cut(&self) -> Error {
+        Error::Cut { url: self.url.clone(), path: self.path.into(), cause: String::new() }
+    }
+
+    /// A refusal in the middle of a watch.
+    pub(super) fn refused(&self, status: &Status) -> Error {
+        let code = status.code.get().copied().unwrap_or(500);
+        Error::Refused {
+            url: self.url.clone(),
+            path: self.path.into(),
+            code: u16::try_from(code).unwrap_or(500),
+            message: status.message.text().to_owned(),
+            retry_after: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_escaped() {
+        let query = [("labelSelector", "!a.io/b=c d".to_owned()), ("limit", "500".into())];
+        assert_eq!(encode(&query), "labelSelector=%21a.io%2Fb%3Dc%20d&limit=500");
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_the_servers_words() {
+        assert_eq!(words(br#"{"kind":"Status","message":"Unauthorized","code":401}"#), "Unauthorized");
+        assert_eq!(words(b"<html>\n bad  gateway"), "<html> bad gateway");
+        assert_eq!(words(b""), "(nothing)");
+    }
+}

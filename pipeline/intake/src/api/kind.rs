@@ -1,0 +1,166 @@
+//! The kinds that are watched: where they are, which objects of them are wanted, and what their
+//! changes are called.
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{Change, EndpointSlice, NamespacedName, Node, Notice, Service, ServiceCidr};
+use serde::de::DeserializeOwned;
+
+use crate::convert::{self, Names};
+use crate::wire::{self, Expected, Field, Metadata};
+
+/// A kind that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Services.
+    Service,
+    /// EndpointSlices.
+    EndpointSlice,
+    /// The own Node.
+    Node,
+    /// ServiceCIDRs.
+    ServiceCidr,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+
+    /// Where the API has them.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Kind::Service => "/api/v1/services",
+            Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
+            Kind::Node => "/api/v1/nodes",
+            Kind::ServiceCidr => "/apis/networking.k8s.io/v1/servicecidrs",
+        }
+    }
+
+    /// Which of them are wanted, as query parameters. The server leaves out what would not be
+    /// routed anyway: with headless Services, every node would receive every change of every
+    /// StatefulSet (kubernetes#123286).
+    pub(super) fn selectors(self, node_name: &str) -> Vec<(&'static str, String)> {
+        match self {
+            Kind::Service => vec![
+                ("labelSelector", "!service.kubernetes.io/service-proxy-name".into()),
+                ("fieldSelector", "spec.clusterIP!=None".into()),
+            ],
+            Kind::EndpointSlice => {
+                vec![("labelSelector", "!service.kubernetes.io/headless".into())]
+            }
+            Kind::Node => vec![("fieldSelector", format!("metadata.name={node_name}"))],
+            Kind::ServiceCidr => Vec::new(),
+        }
+    }
+
+    /// Whether routing goes on, poorer, if the server refuses to show the kind: ServiceCIDRs are
+    /// unknown to servers before 1.31, and the Node only refines what is routed.
+    pub(super) fn is_optional(self) -> bool {
+        matches!(self, Kind::Node | Kind::ServiceCidr)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Service => "Services",
+            Kind::EndpointSlice => "EndpointSlices",
+            Kind::Node => "Nodes",
+            Kind::ServiceCidr => "ServiceCIDRs",
+        })
+    }
+}
+
+/// What a watch must know of the objects that it carries.
+pub(super) trait Watched: Send + 'static {
+    /// The object as the API has it.
+    type Wire: DeserializeOwned + Expected + Send;
+    /// The object as the model has it.
+    type Fact: Send;
+    const KIND: Kind;
+
+    fn metadata(wire: &Self::Wire) -> &Field<Metadata>;
+    fn convert(wire: &Self::Wire, names: &mut Names) -> (Option<Self::Fact>, Vec<Notice>);
+    fn put(fact: Self::Fact) -> Change;
+    fn all(facts: Vec<Self::Fact>) -> Change;
+    /// For cluster-scoped objects, the namespace is empty.
+    fn gone(name: NamespacedName) -> Change;
+}
+
+macro_rules! watched {
+    ($marker:ident, $wire:ty, $fact:ty, $kind:expr, $convert:path, $put:path, $all:path, $gone:expr) => {
+        pub(super) struct $marker;
+
+        impl Watched for $marker {
+            type Wire = $wire;
+            type Fact = $fact;
+            const KIND: Kind = $kind;
+
+            fn metadata(wire: &Self::Wire) -> &Field<Metadata> {
+                &wire.metadata
+            }
+
+            fn convert(wire: &Self::Wire, names: &mut Names) -> (Option<Self::Fact>, Vec<Notice>) {
+                $convert(wire, names)
+            }
+
+            fn put(fact: Self::Fact) -> Change {
+                $put(fact)
+            }
+
+            fn all(facts: Vec<Self::Fact>) -> Change {
+                $all(facts)
+            }
+
+            fn gone(name: NamespacedName) -> Change {
+                $gone(name)
+            }
+        }
+    };
+}
+
+watched!(
+    Services,
+    wire::Service,
+    Service,
+    Kind::Service,
+    convert::service,
+    Change::Service,
+    Change::Services,
+    Change::ServiceGone
+);
+watched!(
+    EndpointSlices,
+    wire::EndpointSlice,
+    EndpointSlice,
+    Kind::EndpointSlice,
+    convert::endpoint_slice,
+    Change::Slice,
+    Change::Slices,
+    Change::SliceGone
+);
+watched!(
+    Nodes,
+    wire::Node,
+    Node,
+    Kind::Node,
+    convert::node,
+    Change::Node,
+    Change::Nodes,
+    |name| Change::NodeGone(bare(name))
+);
+watched!(
+    ServiceCidrs,
+    wire::ServiceCidr,
+    ServiceCidr,
+    Kind::ServiceCidr,
+    convert::service_cidr,
+    Change::ServiceCidr,
+    Change::ServiceCidrs,
+    |name| Change::ServiceCidrGone(bare(name))
+);
+
+fn bare(name: NamespacedName) -> Arc<str> {
+    name.name
+}

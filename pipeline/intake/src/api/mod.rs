@@ -1,0 +1,189 @@
+//! The Kubernetes API as a source.
+//!
+//! Each kind has a watch of its own, which lists and then follows (`watch.rs`); what they say is
+//! gathered here into deliveries. The choice of an own watch loop is argued in
+//! `docs/decisions/0003-watching-the-api.md`.
+
+mod backoff;
+mod config;
+mod connection;
+mod follow;
+mod item;
+mod kind;
+mod list;
+mod state;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Change, Notice};
+use tokio::sync::{mpsc, watch as channel};
+use tokio::task::JoinSet;
+
+pub use config::ApiOptions;
+pub use kind::Kind;
+pub use state::{WatchState, WatchStates};
+
+use crate::{Delivery, Error};
+use connection::Connection;
+use kind::{EndpointSlices, Nodes, ServiceCidrs, Services, Watched};
+use state::StateOf;
+use watch::Watch;
+
+/// How many changes go into one delivery at most (a list counts as one).
+const BATCH: usize = 4096;
+
+/// How many changes may wait while a delivery is being taken; the watches wait beyond that.
+const WAITING: usize = 1024;
+
+/// How patient the source is.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// The longest silence of a connection that still counts as alive. Servers send a bookmark
+    /// about every minute.
+    pub silence: Duration,
+    /// The longest silence before a streamed list is complete; after it, the list is asked for in
+    /// one piece.
+    pub list_silence: Duration,
+    /// The first wait after a failure; each further one is twice as long.
+    pub first_wait: Duration,
+    /// The longest wait after a failure.
+    pub longest_wait: Duration,
+    /// After an expired resourceVersion, which all nodes of a cluster meet at once, each lists
+    /// again at some time within so long.
+    pub relist_spread: Duration,
+    /// A watch that ends sooner, without an event, is a very short one.
+    pub short_watch: Duration,
+    /// When to ask again for a kind that the server refuses and that is not essential.
+    pub refused_again: Duration,
+    /// How long a watch is asked to last, at least; at most it is twice as long.
+    pub watch_length: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            silence: Duration::from_secs(90),
+            list_silence: Duration::from_secs(30),
+            first_wait: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(30),
+            relist_spread: Duration::from_secs(10),
+            short_watch: Duration::from_secs(1),
+            refused_again: Duration::from_secs(600),
+            watch_length: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The Kubernetes API as a source of changes.
+pub struct ApiSource {
+    connection: Arc<Connection>,
+    node_name: Arc<str>,
+    timing: Timing,
+    states: channel::Sender<WatchStates>,
+}
+
+/// What a watch hands to the gathering.
+struct Batch {
+    kind: Kind,
+    changes: Vec<Change>,
+    notices: Vec<Notice>,
+    /// Whether this makes the kind complete.
+    listed: bool,
+}
+
+impl ApiSource {
+    /// Reads the configuration. Nothing is asked of the API server yet.
+    ///
+    /// # Errors
+    /// What waiting cannot mend: [`Error::Kubeconfig`], [`Error::InCluster`], [`Error::Master`] or
+    /// [`Error::Client`].
+    pub async fn new(options: ApiOptions) -> Result<Self, Error> {
+        let node_name = options.node_name.clone();
+        let connection = Arc::new(Connection::open(options).await?);
+        let states = Kind::ALL.into_iter().map(|kind| (kind, WatchState::default())).collect();
+        let (states, _) = channel::channel(states);
+        Ok(Self { connection, node_name, timing: Timing::default(), states })
+    }
+
+    /// Changes the source's patience.
+    #[must_use]
+    pub fn with_timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// How the watches fare, from now on. A failure, also of the first list, appears here (and in
+    /// the log) at once.
+    #[must_use]
+    pub fn states(&self) -> channel::Receiver<WatchStates> {
+        self.states.subscribe()
+    }
+
+    /// Lists and watches until nobody takes deliveries any more. Whatever goes wrong is logged and
+    /// tried again, at growing intervals; what was delivered stays valid meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Defect`] alone.
+    pub async fn run(self, deliveries: mpsc::Sender<Delivery>) -> Result<(), Error> {
+        let (batches, received) = mpsc::channel(WAITING);
+        // Dropped with this future, the set ends its tasks.
+        let mut watches = JoinSet::new();
+        self.start::<Services>(&mut watches, &batches);
+        self.start::<EndpointSlices>(&mut watches, &batches);
+        self.start::<Nodes>(&mut watches, &batches);
+        self.start::<ServiceCidrs>(&mut watches, &batches);
+        drop(batches);
+        tokio::select! {
+            () = gather(received, deliveries) => Ok(()),
+            // A watch ends by itself only when nobody takes its batches.
+            Some(Err(error)) = watches.join_next() => {
+                Err(Error::Defect { cause: error.to_string() })
+            }
+        }
+    }
+
+    fn start<K: Watched>(&self, watches: &mut JoinSet<()>, batches: &mpsc::Sender<Batch>) {
+        let watch = Watch::<K>::new(
+            self.connection.clone(),
+            self.node_name.clone(),
+            self.timing,
+            StateOf::new(K::KIND, self.states.clone()),
+            batches.clone(),
+        );
+        watches.spawn(watch.run());
+    }
+}
+
+/// Puts what is there already into one delivery, so that a burst costs one pass of the stages that
+/// follow.
+async fn gather(mut batches: mpsc::Receiver<Batch>, deliveries: mpsc::Sender<Delivery>) {
+    let mut listed = BTreeSet::new();
+    loop {
+        let first = tokio::select! {
+            batch = batches.recv() => batch,
+            // With a quiet cluster, nothing else would notice.
+            () = deliveries.closed() => None,
+        };
+        let mut next = first;
+        let mut delivery = Delivery::default();
+        while let Some(batch) = next {
+            delivery.changes.extend(batch.changes);
+            delivery.notices.extend(batch.notices);
+            if batch.listed {
+                listed.insert(batch.kind);
+            }
+            next = if delivery.changes.len() < BATCH { batches.try_recv().ok() } else { None };
+        }
+        delivery.complete = listed.len() == Kind::ALL.len();
+        let empty = delivery.changes.is_empty() && delivery.notices.is_empty();
+        if empty && (batches.is_closed() || deliveries.is_closed()) {
+            return;
+        }
+        if deliveries.send(delivery).await.is_err() {
+            return;
+        }
+    }
+}
