@@ -22,7 +22,7 @@ use plan::{
     FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily, PoolName, Refusal,
     Refuse, Routes, VirtualServer,
 };
-use render::iptables::{Options, ruleset};
+use render::iptables::{Options, names, ruleset};
 
 /// Names the namespace of the test that started the inner one, which must not run in it.
 const OUTSIDE: &str = "POINTSMAN_OUTSIDE_NETNS";
@@ -33,7 +33,7 @@ fn own_namespace() -> String {
 
 #[test]
 fn iptables_save_prints_the_same_bytes() {
-    let rootless = !Command::new("unshare").args(["-n", "true"]).status().unwrap().success();
+    let rootless = !Command::new("unshare").args(["-n", "true"]).output().unwrap().status.success();
     let inner = Command::new("unshare")
         .arg(if rootless { "-rn" } else { "-n" })
         .arg(std::env::current_exe().unwrap())
@@ -52,7 +52,7 @@ fn iptables_save_prints_the_same_bytes() {
 fn inside_a_namespace_of_its_own() {
     let outside = std::env::var(OUTSIDE).expect("started by hand, in a namespace not its own");
     assert_ne!(outside, own_namespace(), "still in the namespace of the outer test");
-    make_counters(&["ct_state_invalid_dropped_pkts", "localhost_nps_accepted_pkts"]);
+    make_counters(&names::NFACCT_COUNTERS);
     let interface = |name: &str| {
         let local = PerFamily::of(|_| LocalTraffic::Interface(name.into()));
         NodeIntent { local_traffic: local, ..node() }
@@ -106,7 +106,8 @@ fn rich(node: NodeIntent) -> Intent {
         servers.extend([silent(family, Refuse::Reject), empty(family)]);
     }
     let mut big = server("big/big", Family::V4);
-    big.cluster = many(400);
+    // More would not fit into one message of the tool where the socket's buffer cannot be raised.
+    big.cluster = many(40);
     big.frontends =
         vec![frontend(FrontendKind::ClusterIP, "10.88.9.9", 80, internal(PoolName::Cluster))];
     servers.push(big);

@@ -49,6 +49,14 @@ pub const FIXED: [(Table, &str); 3] =
 pub const DYNAMIC_PREFIXES: [&str; 5] =
     ["KUBE-SVC-", "KUBE-SVL-", "KUBE-FW-", "KUBE-EXT-", "KUBE-SEP-"];
 
+/// The nfacct counter of forwarded packets that are dropped for being INVALID.
+pub const INVALID_COUNTER: &str = "ct_state_invalid_dropped_pkts";
+/// The nfacct counter of packets to NodePorts on loopback addresses.
+pub const LOCALHOST_COUNTER: &str = "localhost_nps_accepted_pkts";
+/// The counters that must exist before rules may name them
+/// ([`Options::nfacct`](super::Options::nfacct)).
+pub const NFACCT_COUNTERS: [&str; 2] = [INVALID_COUNTER, LOCALHOST_COUNTER];
+
 /// The chain that balances among the endpoints of the cluster.
 #[must_use]
 pub fn svc(port: &PortName) -> Arc<str> {

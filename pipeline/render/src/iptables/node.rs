@@ -7,13 +7,10 @@ use model::Family;
 use plan::{NodeIntent, NodePortAccept};
 
 use super::names::{
-    KUBE_EXTERNAL_SERVICES, KUBE_FIREWALL, KUBE_FORWARD, KUBE_MARK_MASQ, KUBE_NODEPORTS,
-    KUBE_POSTROUTING, KUBE_PROXY_FIREWALL, KUBE_SERVICES, SHARED,
+    INVALID_COUNTER, KUBE_EXTERNAL_SERVICES, KUBE_FIREWALL, KUBE_FORWARD, KUBE_MARK_MASQ,
+    KUBE_NODEPORTS, KUBE_POSTROUTING, KUBE_PROXY_FIREWALL, KUBE_SERVICES, SHARED,
 };
 use super::{ChainId, CtStates, Inverted, Jump, Match, Options, Part, Rule, Table, Target};
-
-/// The counter of packets dropped for being INVALID.
-pub(super) const INVALID_COUNTER: &str = "ct_state_invalid_dropped_pkts";
 
 /// The node's part: the fixed chains with their static rules, the way to NodePorts that ends
 /// `KUBE-SERVICES`, and the jumps from the built-in chains.

@@ -12,13 +12,10 @@ use plan::{
 
 use super::names::{
     self, KUBE_EXTERNAL_SERVICES, KUBE_MARK_MASQ, KUBE_NODEPORTS, KUBE_PROXY_FIREWALL,
-    KUBE_SERVICES,
+    KUBE_SERVICES, LOCALHOST_COUNTER,
 };
 use super::node::loopback_block;
 use super::{ChainId, Inverted, Match, Options, Part, Recent, Rule, Table, Target};
-
-/// The counter of packets to NodePorts on loopback addresses.
-pub(super) const LOCALHOST_COUNTER: &str = "localhost_nps_accepted_pkts";
 
 /// An owner's part: its own chains in `nat`, and its rules in the shared chains, in the order of
 /// the servers and then of their frontends.
