@@ -1,0 +1,99 @@
+//! A packet of a case, ready to be judged and to be sent.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use explain::{Enters, Packet, Verdict};
+use model::{Family, Protocol};
+
+use crate::case::{Case, Expect, Fate, Masquerade, PacketFile};
+use crate::settings::node_number;
+
+/// A packet and the verdict that it must meet.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// State, packet and name in one line, for messages.
+    pub label: String,
+    /// The packet.
+    pub packet: Packet,
+    /// What must happen to it.
+    pub expected: Verdict,
+}
+
+impl Probe {
+    /// Reads a packet of a case.
+    ///
+    /// # Panics
+    /// If `send` is not `PROTOCOL ADDRESS:PORT`.
+    #[must_use]
+    pub fn new(file: &PacketFile, case: &Case, state: &str) -> Self {
+        let (protocol, destination) = read_send(&file.send);
+        let enters = match file.via.as_deref() {
+            Some("output") => Enters::Output,
+            Some(interface) => Enters::Interface(interface.into()),
+            None => enters(file, case),
+        };
+        let name = file.name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+        Self {
+            label: format!("{state}: {} -> {}{name}", file.from, file.send),
+            packet: Packet {
+                protocol,
+                source: file.from,
+                destination: destination.ip(),
+                port: destination.port(),
+                enters,
+            },
+            expected: verdict(file),
+        }
+    }
+
+    /// The destination.
+    #[must_use]
+    pub fn to(&self) -> SocketAddr {
+        SocketAddr::new(self.packet.destination, self.packet.port)
+    }
+}
+
+/// Reads `PROTOCOL ADDRESS:PORT`.
+pub(crate) fn read_send(text: &str) -> (Protocol, SocketAddr) {
+    let (protocol, address) = text.split_once(' ').expect("send: PROTOCOL ADDRESS:PORT");
+    let protocol = protocol.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+    (protocol, address.parse().unwrap_or_else(|error| panic!("{text}: {error}")))
+}
+
+/// Where a packet of this client enters the node: Pods of the node by their links, named as in the
+/// lab, everybody else by the wire.
+fn enters(file: &PacketFile, case: &Case) -> Enters {
+    let family = Family::of(file.from);
+    let number = node_number(&case.node);
+    if case.host.host(&case.node).owns(file.from) {
+        Enters::Output
+    } else if lab::pod_cidr(number, family).contains(&file.from) {
+        Enters::Interface(case.config.bridge().unwrap_or("veth1").into())
+    } else {
+        let others = ["alpha", "beta", "gamma"].into_iter();
+        let home = others.filter(|node| {
+            let number = node_number(node);
+            lab::pod_cidr(number, family).contains(&file.from)
+                || lab::node_address(number, family) == file.from
+        });
+        let link = home.last().map_or("to-outside".into(), |node| format!("to-{node}"));
+        Enters::Interface(link.into())
+    }
+}
+
+fn verdict(file: &PacketFile) -> Verdict {
+    match &file.expect {
+        Expect::Other(Fate::Reject) => Verdict::Reject,
+        Expect::Other(Fate::Drop) => Verdict::Drop,
+        Expect::Other(Fate::Pass) => Verdict::Pass,
+        Expect::Deliver { deliver, masquerade } => {
+            let masqueraded = |endpoint: &SocketAddr| match masquerade {
+                Masquerade::All(always) => *always,
+                Masquerade::OfItself(_) => endpoint.ip() == file.from,
+            };
+            let all = deliver.iter().map(|endpoint| (*endpoint, masqueraded(endpoint)));
+            Verdict::Deliver(all.collect::<BTreeMap<_, _>>())
+        }
+    }
+}
