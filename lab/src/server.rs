@@ -7,12 +7,15 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::Protocol;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{Backlog, bind, listen, setsockopt, sockopt};
+use nix::sys::socket::{
+    Backlog, Shutdown, SockaddrStorage, bind, connect, getsockname, listen, setsockopt, shutdown,
+    sockopt,
+};
 
 use crate::error::LabError;
 use crate::namespace::Namespace;
@@ -20,6 +23,9 @@ use crate::socket;
 
 /// How long a server waits for one client's bytes before it turns to the next.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a port may stay taken after its server has left it.
+const LINGER: Duration = Duration::from_millis(200);
 
 /// A running server. Dropping it closes its port before the drop returns.
 #[derive(Debug)]
@@ -136,6 +142,20 @@ impl Desk {
     }
 }
 
+impl Drop for Desk {
+    /// Closing the socket alone would leave the port open for as long as another thread of this
+    /// process is between fork and exec, since its child holds a copy.
+    fn drop(&mut self) {
+        let socket = self.socket.as_raw_fd();
+        // Each works for one kind of socket and does no harm to the other: a listener stops
+        // listening, and a datagram socket connected to itself hears nobody else.
+        let _ = shutdown(socket, Shutdown::Both);
+        if let Ok(own) = getsockname::<SockaddrStorage>(socket) {
+            let _ = connect(socket, &own);
+        }
+    }
+}
+
 fn start(
     at: &Namespace,
     name: &str,
@@ -163,7 +183,7 @@ fn listener(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, LabError
         if protocol != Protocol::Udp {
             setsockopt(&fd, sockopt::ReuseAddr, &true)?;
         }
-        bind(fd.as_raw_fd(), &socket::raw(address))?;
+        bind_patiently(&fd, address)?;
         if protocol != Protocol::Udp {
             listen(&fd, Backlog::new(1024)?)?;
         }
@@ -177,8 +197,22 @@ fn listener(protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, LabError
     Ok(fd)
 }
 
+/// Binds. A port that a server has just left may be held a moment longer, by the copy of a child
+/// between fork and exec.
+fn bind_patiently(fd: &OwnedFd, address: SocketAddr) -> Result<(), Errno> {
+    let start = Instant::now();
+    loop {
+        match bind(fd.as_raw_fd(), &socket::raw(address)) {
+            Err(Errno::EADDRINUSE) if start.elapsed() < LINGER => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
+    }
+}
+
 fn bound_address(fd: &OwnedFd, wanted: SocketAddr) -> Result<SocketAddr, LabError> {
-    let found = nix::sys::socket::getsockname(fd.as_raw_fd())
+    let found = getsockname(fd.as_raw_fd())
         .map_err(|error| LabError::system("read a socket's address", error))?;
     Ok(socket::std_address(&found).unwrap_or(wanted))
 }

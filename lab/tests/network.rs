@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::{
@@ -230,12 +232,45 @@ fn sctp_is_used_or_reported_as_missing() {
 #[test]
 fn a_dropped_server_closes_its_port_at_once() {
     let lab = Lab::star(["alpha"]).build().unwrap();
+    // Children between fork and exec hold copies of every socket of this process.
+    let stop = AtomicBool::new(false);
+    let start = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(60) {
+                run(lab.at("alpha").unwrap(), "true");
+            }
+        });
+        for (turn, family) in (0..60).zip(Family::ALL.into_iter().cycle()) {
+            let target = SocketAddr::new(node_address(1, family), 8080);
+            for (protocol, closed) in
+                [(Protocol::Tcp, Outcome::Refused), (Protocol::Udp, Outcome::Unreachable)]
+            {
+                let server = lab.serve("alpha", protocol, target).unwrap();
+                let outcome = lab.probe(OUTSIDE, protocol, target).unwrap();
+                assert_eq!(outcome.server(), Some("alpha"), "turn {turn}");
+                drop(server);
+                assert_eq!(lab.probe(OUTSIDE, protocol, target).unwrap(), closed, "turn {turn}");
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_taken_port_and_a_strange_address_are_errors() {
+    let lab = Lab::star(["alpha"]).build().unwrap();
     let target = SocketAddr::new(node_address(1, Family::V4), 8080);
-    for _ in 0..20 {
-        let server = lab.serve("alpha", Protocol::Tcp, target).unwrap();
-        assert_eq!(lab.probe(OUTSIDE, Protocol::Tcp, target).unwrap().server(), Some("alpha"));
-        drop(server);
-        assert_eq!(lab.probe(OUTSIDE, Protocol::Tcp, target).unwrap(), Outcome::Refused);
+    let strange = SocketAddr::new(node_address(2, Family::V4), 8080);
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        let _server = lab.serve("alpha", protocol, target).unwrap();
+        let message = lab.serve("alpha", protocol, target).unwrap_err().to_string();
+        assert!(
+            message.starts_with("cannot listen on 10.9.0.1:8080: Address already"),
+            "{message}"
+        );
+        let message = lab.serve("alpha", protocol, strange).unwrap_err().to_string();
+        assert!(message.contains("Cannot assign requested address"), "{message}");
     }
 }
 
@@ -287,7 +322,7 @@ fn the_surroundings_stay_as_they_are_and_nothing_is_left_behind() {
     let start = Instant::now();
     while count() > 0 {
         assert!(start.elapsed() < Duration::from_secs(20), "{} namespaces remain", count());
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(before, machine());
     assert_eq!(settings_before, settings());
