@@ -7,6 +7,7 @@
 mod error;
 pub mod iptables;
 pub mod netlink;
+pub mod nfacct;
 pub mod nftables;
 pub mod xt;
 

@@ -18,7 +18,7 @@ mod unit;
 use std::collections::BTreeMap;
 
 use model::Owner;
-use render::iptables::{Change, Ruleset};
+use render::iptables::{Change, ChainId, Ruleset};
 
 pub use cleanup::Cleaned;
 pub use read::{Held, HeldRule};
@@ -108,6 +108,14 @@ impl Iptables {
     /// [`Error::Unsettled`] if somebody else keeps changing them.
     pub fn read(&mut self) -> Result<Held, Error> {
         read::everything(&mut self.socket)
+    }
+
+    /// Reads the rules of one chain, whosever it is; none if it is not there.
+    ///
+    /// # Errors
+    /// As [`Iptables::read`].
+    pub fn read_chain(&mut self, chain: &ChainId) -> Result<Vec<HeldRule>, Error> {
+        read::chain(&mut self.socket, chain)
     }
 
     /// Removes all that is ours (or kube-proxy's, whose names are the same), and nothing else.
