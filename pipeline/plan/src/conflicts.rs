@@ -10,8 +10,8 @@ use std::net::IpAddr;
 
 use model::{Family, NamespacedName, Notice, ObjectRef, PortName, Protocol, Reason};
 
-use crate::draft::{Draft, without_idle_pools};
-use crate::intent::{Frontend, FrontendKind, VirtualServer};
+use crate::draft::Draft;
+use crate::intent::{Frontend, FrontendKind, Pool, PoolName, Route, VirtualServer};
 
 /// What only one Service port can have: an address with port and protocol, or a NodePort (without
 /// address) of a family.
@@ -149,6 +149,26 @@ fn claims(draft: &Draft) -> impl Iterator<Item = (Place, Claimant)> {
         };
         server.frontends.iter().map(move |frontend| (Place::of(server, frontend), claimant.clone()))
     })
+}
+
+/// Empties the pools that no frontend routes to.
+fn without_idle_pools(mut server: VirtualServer) -> VirtualServer {
+    let used = |pool: PoolName| {
+        server.frontends.iter().any(|frontend| {
+            let Frontend { routes, .. } = frontend;
+            [routes.pod, routes.node, routes.outside]
+                .iter()
+                .any(|route| matches!(route, Route::Deliver { pool: to, .. } if *to == pool))
+        })
+    };
+    let (cluster, local) = (used(PoolName::Cluster), used(PoolName::Local));
+    if !cluster {
+        server.cluster = Pool::default();
+    }
+    if !local {
+        server.local = Pool::default();
+    }
+    server
 }
 
 fn lost(server: &VirtualServer, frontend: &Frontend, keeper: &PortName) -> Notice {

@@ -13,7 +13,7 @@ use crate::categorize::{Uses, categorize};
 use crate::config::Config;
 use crate::endpoints;
 use crate::frontends::{self, Addresses};
-use crate::intent::{Frontend, FrontendKind, Pool, PoolName, Route, VirtualServer};
+use crate::intent::{Frontend, FrontendKind, VirtualServer};
 use crate::node::NodeFacts;
 use crate::routes::{self, Situation};
 use crate::services;
@@ -96,6 +96,8 @@ struct Asked<'a> {
     addresses: &'a Addresses,
 }
 
+/// Plans one port in one family. [`Uses`] asks for exactly those lists that some frontend routes to, so
+/// no pool is idle.
 fn server(
     asked: Asked<'_>,
     slices: &[&EndpointSlice],
@@ -130,7 +132,7 @@ fn server(
         sources: reach.sources,
         routes: if reach.kind == FrontendKind::ClusterIP { internal } else { external },
     });
-    let server = VirtualServer {
+    VirtualServer {
         name: PortName {
             service: service.name.clone(),
             port: port.name.clone(),
@@ -145,28 +147,7 @@ fn server(
             Affinity::ClientIP { timeout_seconds } => Some(timeout_seconds),
         },
         health_check_node_port: frontends::health_check_node_port(service),
-    };
-    without_idle_pools(server)
-}
-
-/// Empties the pools that no frontend routes to.
-pub(crate) fn without_idle_pools(mut server: VirtualServer) -> VirtualServer {
-    let used = |pool: PoolName| {
-        server.frontends.iter().any(|frontend| {
-            let Frontend { routes, .. } = frontend;
-            [routes.pod, routes.node, routes.outside]
-                .iter()
-                .any(|route| matches!(route, Route::Deliver { pool: to, .. } if *to == pool))
-        })
-    };
-    let (cluster, local) = (used(PoolName::Cluster), used(PoolName::Local));
-    if !cluster {
-        server.cluster = Pool::default();
     }
-    if !local {
-        server.local = Pool::default();
-    }
-    server
 }
 
 /// Puts known allocations in the place of equal new ones, so that what did not change is shared and
