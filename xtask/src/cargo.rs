@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -12,6 +13,11 @@ use crate::{test, tools};
 /// The cargo that runs this task, or the one in `PATH`.
 pub(crate) fn program() -> OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// The workspace's directory, wherever the task was called.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 /// Runs a cargo command in the workspace, with cargo's own progress display.
@@ -39,7 +45,9 @@ pub(crate) fn bless() -> Result<ExitCode> {
     let mut tests = lab::sandbox::command(program());
     tests.args(["test", "--package", "pointsman-tests", "--offline"]).env("POINTSMAN_BLESS", "1");
     let status = lab::sandbox::status(&mut tests)?;
-    let changed = Command::new("git").args(["status", "--short", "--", "cases"]).output();
+    let mut git = Command::new("git");
+    git.args(["status", "--short", "--", "cases"]).current_dir(workspace());
+    let changed = git.output();
     let changed = changed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     match changed.as_deref() {
         Ok("") => println!("No golden file changed."),

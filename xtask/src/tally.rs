@@ -55,6 +55,11 @@ impl Tally {
         &self.skipped_names
     }
 
+    /// Whether no test ran.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passed + self.failed == 0
+    }
+
     /// Whether all is well; `strict` lets a skipped test count as failed. No test at all is not
     /// well either: it means that a filter fits nothing or that the output was not understood.
     pub(crate) fn is_good(&self, strict: bool) -> bool {

@@ -24,6 +24,9 @@ pub(crate) fn run(quick: bool, filter: &[String]) -> Result<ExitCode> {
     for name in tally.skipped_names() {
         println!("skipped: {name}");
     }
+    if tally.is_empty() {
+        println!("No test was run: does a test's name contain {filter:?}?");
+    }
     let strict = std::env::var("CI").is_ok_and(|value| value == "true");
     println!("{tally}");
     Ok(if tally.is_good(strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

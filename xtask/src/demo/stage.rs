@@ -133,7 +133,7 @@ impl Stage {
             self.agents.push(Agent::start(program, node, at, self.folder.path(), log)?);
         }
         self.wait("nat", "rules lead to all four Pods", |rules| {
-            (0..PODS.len()).all(|pod| leads_to(rules, pod))
+            (0..PODS.len()).all(|pod| lead_to(rules, pod))
         })?;
         println!(
             "The kernels of both nodes have the rules after {} ms.",
@@ -156,24 +156,20 @@ impl Stage {
              picks one: the first Pod of four with probability 1/4, then 1/3, then 1/2, then the\n\
              last, which makes equal shares."
         );
-        self.show("nat", |line| line.contains("default/my-service"))?;
-        println!("In the table filter, NodePorts and Services without Pods have their place:");
-        let kube = ["KUBE-SERVICES", "KUBE-EXTERNAL-SERVICES", "KUBE-NODEPORTS", "KUBE-FORWARD"];
-        self.show("filter", |line| {
-            kube.iter().any(|chain| line.contains(chain)) && !line.starts_with("Chain")
-        })
+        self.show("nat", "my-service")?;
+        println!("The table filter accepts what was translated, and rejects where no Pod is left:");
+        self.show("filter", "KUBE-")
     }
 
-    fn show(&self, table: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        for agent in self.agents.iter().take(1) {
-            let grep = if table == "nat" { "grep my-service" } else { "grep KUBE-" };
-            println!("\n  {}# iptables -t {table} -L -n -v | {grep}", agent.node());
-            let listing = agent.iptables(&format!("-t {table} -L -n -v"))?;
-            let lines: Vec<_> = listing.lines().filter(|line| wanted(line)).collect();
-            ensure!(!lines.is_empty(), "iptables lists no such rule in table {table}");
-            lines.iter().for_each(|line| println!("  {}", line.trim_end()));
-            println!();
-        }
+    /// Prints the rules of the first node that contain a word.
+    fn show(&self, table: &str, word: &str) -> Result<()> {
+        let Some(agent) = self.agents.first() else { return Ok(()) };
+        println!("\n  {}# iptables -t {table} -L -n -v | grep '{word}'", agent.node());
+        let listing = agent.iptables(&format!("-t {table} -L -n -v"))?;
+        let lines: Vec<_> = listing.lines().filter(|line| line.contains(word)).collect();
+        ensure!(!lines.is_empty(), "iptables lists nothing about {word} in table {table}");
+        lines.iter().for_each(|line| println!("  {}", line.trim_end()));
+        println!();
         Ok(())
     }
 
@@ -193,7 +189,7 @@ impl Stage {
             self.row(&table, from, "cluster IP", CLUSTER_IP, seen)?;
         }
         for from in [CLIENT, NODES[0], OUTSIDE] {
-            self.row(&table, from, "NodePort of node-2", node_port, node_ip(1))?;
+            self.row(&table, from, "NodePort", node_port, node_ip(1))?;
         }
         println!(
             "\nEvery request was answered and every Pod had its share. The Pods saw the client Pod\n\
@@ -212,7 +208,7 @@ impl Stage {
         seen: IpAddr,
     ) -> Result<()> {
         let shares = Shares::of(self.lab.at(from)?, to, REQUESTS)?;
-        table.row(from, &format!("{to} ({})", what.split(' ').next().unwrap_or(what)), &shares);
+        table.row(from, &format!("{to} ({what})"), &shares);
         let lost = shares.unanswered();
         ensure!(
             lost.is_empty(),
@@ -248,7 +244,9 @@ impl Stage {
         let gone = PODS.len() - 1;
         self.remove(gone)?;
         let start = Instant::now();
-        self.wait("nat", "no rule leads to the removed Pod", |rules| !leads_to(rules, gone))?;
+        self.wait("nat", "no rule leads to the removed Pod", |rules| {
+            translations(rules, gone) == 0
+        })?;
         println!(
             "{}.yaml is deleted. {} ms later no rule of either node leads to it:",
             PODS[gone],
@@ -271,10 +269,10 @@ impl Stage {
         for pod in 0..PODS.len() - 1 {
             self.remove(pod)?;
         }
-        self.wait("filter", "the Service is rejected", |rules| {
-            rules.lines().any(|rule| rule.contains("10.96.0.80") && rule.contains("REJECT"))
+        self.wait("filter", "both Services are rejected", |rules| {
+            is_rejected(rules, "-d 10.96.0.80/32") && is_rejected(rules, "--dport 30080")
         })?;
-        self.show("filter", |line| line.contains("has no endpoints"))?;
+        self.show("filter", "has no endpoints")?;
         let node_port = SocketAddr::new(node_ip(1), NODE_PORT);
         for (from, what, to) in [
             (CLIENT, "cluster IP", CLUSTER_IP),
@@ -305,11 +303,9 @@ impl Stage {
             self.write_pod(pod)?;
         }
         self.wait("nat", "rules lead to all four Pods", |rules| {
-            (0..PODS.len()).all(|pod| leads_to(rules, pod))
+            (0..PODS.len()).all(|pod| lead_to(rules, pod))
         })?;
-        self.wait("filter", "the Service is not rejected any more", |rules| {
-            !rules.lines().any(|rule| rule.contains("10.96.0.80") && rule.contains("REJECT"))
-        })?;
+        self.wait("filter", "no Service is rejected", |rules| !is_rejected(rules, ""))?;
         let table = Table::start(&PODS);
         self.row(&table, OUTSIDE, "cluster IP", CLUSTER_IP, node_ip(0))
     }
@@ -328,8 +324,18 @@ impl Stage {
     }
 }
 
-/// Whether rules translate to a Pod.
-fn leads_to(rules: &str, pod: usize) -> bool {
+/// Whether the rules of both Services lead to a Pod.
+fn lead_to(rules: &str, pod: usize) -> bool {
+    translations(rules, pod) >= 2
+}
+
+/// How many rules translate to a Pod.
+fn translations(rules: &str, pod: usize) -> usize {
     let target = format!("--to-destination {}:8080", pod_ip(pod));
-    rules.lines().any(|rule| rule.ends_with(&target))
+    rules.lines().filter(|rule| rule.ends_with(&target)).count()
+}
+
+/// Whether a rule with such a match rejects.
+fn is_rejected(rules: &str, with: &str) -> bool {
+    rules.lines().any(|rule| rule.contains(with) && rule.contains("-j REJECT"))
 }
