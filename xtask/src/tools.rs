@@ -152,7 +152,7 @@ mod tests {
         let nowhere = missing(&[PathBuf::from("/nonexistent")]);
         assert_eq!(nowhere.len(), TOOLS.len());
         let expected =
-            ["conntrack", "curl", "ipset", "iproute2", "iptables", "nftables", "util-linux"];
+            ["conntrack", "curl", "iproute2", "ipset", "iptables", "nftables", "util-linux"];
         assert_eq!(packages(&nowhere), expected);
     }
 
