@@ -51,7 +51,9 @@ pub enum Error {
         cause: String,
     },
     /// The process runs in no Pod and was told no other way to the API.
-    #[error("no kubeconfig was named, and this is no Pod with a service account: {cause}; name a kubeconfig or the API server's URL")]
+    #[error(
+        "no kubeconfig was named, and this is no Pod with a service account: {cause}; name a kubeconfig or the API server's URL"
+    )]
     InCluster {
         /// What was not found.
         cause: String,
@@ -89,12 +91,24 @@ pub enum Error {
         url: String,
         /// The path that was asked for.
         path: String,
-        /// The HTTP status code, or that of the Status object in a watch.
+        /// The HTTP status code.
         code: u16,
         /// The server's words.
         message: String,
         /// How long the server asks to be left alone.
         retry_after: Option<Duration>,
+    },
+    /// The server ends a watch with a reason.
+    #[error("the Kubernetes API at {url} ends the watch of {path}: {code} {message}")]
+    Ended {
+        /// The API server.
+        url: String,
+        /// The path that was watched.
+        path: String,
+        /// The code of the Status object; 410 is an expired resourceVersion.
+        code: u16,
+        /// The server's words.
+        message: String,
     },
     /// A connection that is open and says nothing: it may be half open.
     #[error("the Kubernetes API at {url} has not said anything on {path} for {} s", silence.as_secs())]
@@ -107,7 +121,9 @@ pub enum Error {
         silence: Duration,
     },
     /// The answer ended before it was complete.
-    #[error("the Kubernetes API at {url} ended its answer to GET {path} before it was complete{cause}")]
+    #[error(
+        "the Kubernetes API at {url} ended its answer to GET {path} before it was complete{cause}"
+    )]
     Cut {
         /// The API server.
         url: String,

@@ -38,6 +38,18 @@ pub(super) async fn client(options: &ApiOptions) -> Result<(Client, String), Err
     if let Some(master) = &options.master {
         config.cluster_url = parse(master)?;
     }
+    if let Some(fault) = fault(&config) {
+        let (url, cause) = (config.cluster_url.to_string(), fault.to_owned());
+        return Err(match (&options.master, &options.kubeconfig) {
+            (Some(master), _) => Error::Master { url: master.clone(), cause },
+            (None, Some(path)) => Error::Kubeconfig {
+                path: path.clone(),
+                field: SERVER,
+                cause: format!("{url:?}: {cause}"),
+            },
+            (None, None) => Error::InCluster { cause: format!("{url:?}: {cause}") },
+        });
+    }
     // The watch has its own patience, and honours what the server asks for.
     config.default_retry = false;
     let url = config.cluster_url.to_string().trim_end_matches('/').to_owned();
@@ -60,12 +72,24 @@ fn parse<T: std::str::FromStr>(master: &str) -> Result<T, Error>
 where
     T::Err: std::fmt::Display,
 {
-    let bad = |cause: String| Error::Master { url: master.into(), cause };
-    if !master.starts_with("https://") && !master.starts_with("http://") {
-        return Err(bad("it does not start with https:// or http://".into()));
-    }
-    master.parse().map_err(|error: T::Err| bad(error.to_string()))
+    let bad = |error: T::Err| Error::Master { url: master.into(), cause: error.to_string() };
+    master.parse().map_err(bad)
 }
+
+/// What an API server's URL lacks.
+fn fault(config: &Config) -> Option<&'static str> {
+    let url = &config.cluster_url;
+    if !matches!(url.scheme_str(), Some("http" | "https")) {
+        return Some("it does not start with https:// or http://");
+    }
+    // The parser takes any text for a port.
+    let host = url.host().unwrap_or_default();
+    let port = url.authority().and_then(|all| all.as_str().rsplit_once(host));
+    let has_port = port.is_some_and(|(_, port)| !port.is_empty());
+    (has_port && url.port_u16().is_none()).then_some("its port is not a number up to 65535")
+}
+
+const SERVER: &str = "clusters[].cluster.server";
 
 async fn kubeconfig(path: &Path) -> Result<Config, Error> {
     let bad = |error: KubeconfigError| Error::Kubeconfig {
@@ -83,9 +107,7 @@ fn field(error: &KubeconfigError) -> &'static str {
         KubeconfigError::CurrentContextNotSet => "current-context",
         KubeconfigError::LoadContext(_) => "contexts",
         KubeconfigError::LoadClusterOfContext(_) => "clusters",
-        KubeconfigError::MissingClusterUrl | KubeconfigError::ParseClusterUrl(_) => {
-            "clusters[].cluster.server"
-        }
+        KubeconfigError::MissingClusterUrl | KubeconfigError::ParseClusterUrl(_) => SERVER,
         KubeconfigError::ParseProxyUrl(_) => "clusters[].cluster.proxy-url",
         KubeconfigError::LoadCertificateAuthority(_) | KubeconfigError::ParseCertificates(_) => {
             "clusters[].cluster.certificate-authority"

@@ -17,6 +17,10 @@ use crate::Error;
 use crate::error::chain;
 use crate::wire::Status;
 
+/// How old a client must be before a server that cannot be reached makes us read everything anew:
+/// a credential plugin may be slow, and is rarely the reason.
+const RENEWED: Duration = Duration::from_secs(60);
+
 /// What is repeated of an answer that is no Status, in characters.
 const SHOWN: usize = 200;
 
@@ -31,6 +35,13 @@ struct Current {
     client: Client,
     /// Counts the clients, so that of many who saw one fail, one makes the next.
     number: u64,
+    since: Instant,
+}
+
+impl Current {
+    fn new(client: Client, number: u64) -> Self {
+        Self { client, number, since: Instant::now() }
+    }
 }
 
 impl Connection {
@@ -38,7 +49,7 @@ impl Connection {
     /// As [`client`].
     pub(super) async fn open(options: ApiOptions) -> Result<Self, Error> {
         let (client, url) = client(&options).await?;
-        Ok(Self { options, url, current: Mutex::new(Current { client, number: 0 }) })
+        Ok(Self { options, url, current: Mutex::new(Current::new(client, 0)) })
     }
 
     /// Asks for a path with its query. `silence` limits every wait for the next piece.
@@ -47,7 +58,7 @@ impl Connection {
     /// certificate counts at once, not when a cache expires.
     ///
     /// # Errors
-    /// [`Error::Unreachable`], [`Error::Silent`] or [`Error::Refused`].
+    /// [`Error::Unreachable`] or [`Error::Refused`].
     pub(super) async fn get(
         &self,
         path: &'static str,
@@ -58,32 +69,19 @@ impl Connection {
             let current = self.current.lock().await;
             (current.client.clone(), current.number)
         };
-        let unreachable = |cause| Error::Unreachable { url: self.url.clone(), cause };
-        // The builder's own parameters cannot ask for a page of what the cache holds
-        // (resourceVersion=0 together with a limit), so the query is written here.
-        let mut request = Request::new(path)
-            .list(&ListParams::default())
-            .map_err(|error| unreachable(chain(&error)))?
-            .map(Body::from);
-        let target = format!("{path}?{}", encode(query));
-        *request.uri_mut() = target.parse().map_err(|error| unreachable(chain(&error)))?;
-        let silent = || Error::Silent { url: self.url.clone(), path: path.into(), silence };
-        let answer = match timeout(silence, client.send(request)).await {
-            Err(_) => {
-                // A pooled connection may be half open: the next request gets a new pool.
-                self.renew(number).await;
-                return Err(silent());
+        let head = match timeout(silence, ask(client, path, query)).await {
+            Ok(Ok(head)) => head,
+            failed => {
+                // A pooled connection may be half open, or the authority that the server's
+                // certificate must come from may have been replaced.
+                self.renew(number, RENEWED).await;
+                let seconds = silence.as_secs_f32();
+                let silent = |_| format!("no answer to GET {path} within {seconds} s");
+                let cause = failed.map_or_else(silent, |answer| answer.err().unwrap_or_default());
+                return Err(Error::Unreachable { url: self.url.clone(), cause });
             }
-            Ok(Err(error)) => {
-                self.renew(number).await;
-                return Err(unreachable(cause(&error)));
-            }
-            Ok(Ok(answer)) => answer,
         };
-        let code = answer.status().as_u16();
-        let retry_after = answer.headers().get("retry-after");
-        let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let pieces = answer.into_body().into_data_stream();
+        let pieces = head.body.into_data_stream();
         let answer = Answer {
             pieces: Box::pin(pieces.map(|piece| piece.map(Vec::from))),
             read: Vec::new(),
@@ -93,34 +91,59 @@ impl Connection {
             path,
             silence,
         };
-        if (200..300).contains(&code) {
+        if (200..300).contains(&head.code) {
             return Ok(answer);
         }
-        if code == 401 {
-            self.renew(number).await;
+        if head.code == 401 {
+            self.renew(number, Duration::ZERO).await;
         }
         let body = answer.all().await.unwrap_or_default();
         Err(Error::Refused {
             url: self.url.clone(),
             path: path.into(),
-            code,
+            code: head.code,
             message: words(&body),
-            retry_after: retry_after.map(Duration::from_secs),
+            retry_after: head.retry_after,
         })
     }
 
-    /// Puts a new client in the place of one that failed.
-    async fn renew(&self, failed: u64) {
+    /// Puts a new client in the place of one that failed, if that one is old enough.
+    async fn renew(&self, failed: u64, age: Duration) {
         let mut current = self.current.lock().await;
-        if current.number != failed {
+        if current.number != failed || current.since.elapsed() < age {
             return;
         }
         match client(&self.options).await {
-            Ok((client, _)) => *current = Current { client, number: failed + 1 },
+            Ok((client, _)) => *current = Current::new(client, failed + 1),
             // What was read before may still serve; a file in the middle of its rotation does not.
             Err(error) => tracing::warn!("{error}; the credentials read before stay in use"),
         }
     }
+}
+
+/// What comes before the body of an answer.
+struct Head {
+    code: u16,
+    retry_after: Option<Duration>,
+    body: Body,
+}
+
+/// Sends one request; an error says why no answer came.
+async fn ask(client: Client, path: &str, query: &[(&str, String)]) -> Result<Head, String> {
+    // The library's own parameters cannot ask for a page of what the cache holds
+    // (resourceVersion=0 together with a limit), so the query is written here.
+    let request = Request::new(path).list(&ListParams::default());
+    let mut request = request.map_err(|error| chain(&error))?.map(Body::from);
+    let target = format!("{path}?{}", encode(query));
+    *request.uri_mut() = target.parse().map_err(|error| chain(&error))?;
+    let answer = client.send(request).await.map_err(|error| cause(&error))?;
+    let retry_after = answer.headers().get("retry-after");
+    let retry_after = retry_after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Ok(Head {
+        code: answer.status().as_u16(),
+        retry_after: retry_after.map(Duration::from_secs),
+        body: answer.into_body(),
+    })
 }
 
 /// The reasons, without the client library's own word for all of them.
@@ -252,15 +275,14 @@ impl Answer {
         Error::Cut { url: self.url.clone(), path: self.path.into(), cause: String::new() }
     }
 
-    /// A refusal in the middle of a watch.
-    pub(super) fn refused(&self, status: &Status) -> Error {
-        let code = status.code.get().copied().unwrap_or(500);
-        Error::Refused {
+    /// The server ends the watch.
+    pub(super) fn ended(&self, status: &Status) -> Error {
+        let code = status.code.get().copied().and_then(|code| u16::try_from(code).ok());
+        Error::Ended {
             url: self.url.clone(),
             path: self.path.into(),
-            code: u16::try_from(code).unwrap_or(500),
+            code: code.unwrap_or(500),
             message: status.message.text().to_owned(),
-            retry_after: None,
         }
     }
 }
@@ -277,7 +299,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_servers_words() {
-        assert_eq!(words(br#"{"kind":"Status","message":"Unauthorized","code":401}"#), "Unauthorized");
+        assert_eq!(
+            words(br#"{"kind":"Status","message":"Unauthorized","code":401}"#),
+            "Unauthorized"
+        );
         assert_eq!(words(b"<html>\n bad  gateway"), "<html> bad gateway");
         assert_eq!(words(b""), "(nothing)");
     }

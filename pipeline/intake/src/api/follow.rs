@@ -44,7 +44,7 @@ impl<K: Watched> Watch<K> {
         while let Some(line) = answer.line(started + length + OVERRUN).await? {
             let event = read::<K>(line, &mut self.names);
             match event {
-                Err(Unread::Refusal(status)) => return Err(answer.refused(&status)),
+                Err(Unread::End(status)) => return Err(answer.ended(&status)),
                 Err(Unread::Garbage(cause)) => return Err(answer.unreadable(cause)),
                 Ok(event) => {
                     spoke = true;
@@ -55,12 +55,15 @@ impl<K: Watched> Watch<K> {
                 }
             }
         }
-        if spoke {
-            self.short = 0;
-        } else if started.elapsed() < self.timing.short_watch {
+        let soon = started.elapsed() < self.timing.short_watch;
+        if !spoke && soon {
             return Ok(End::AtOnce);
         }
-        if listing.is_some() { Err(answer.cut()) } else { Ok(End::InTime) }
+        if listing.is_some() {
+            return Err(answer.cut());
+        }
+        self.short = 0;
+        Ok(if soon { End::Soon } else { End::InTime })
     }
 
     fn watch_query(&self, length: Duration) -> Vec<(&'static str, String)> {
@@ -146,7 +149,7 @@ impl<K: Watched> Watch<K> {
 /// Why a line is no event of an object.
 enum Unread {
     /// The server ends the watch with a reason.
-    Refusal(Status),
+    End(Status),
     /// It cannot be read; what it was meant to say is lost.
     Garbage(serde_json::Error),
 }
@@ -157,7 +160,7 @@ fn read<K: Watched>(
 ) -> Result<(EventKind, Item<K::Fact>), Unread> {
     let event: WatchEvent<'_> = serde_json::from_slice(line).map_err(Unread::Garbage)?;
     if event.kind == EventKind::Error {
-        return Err(Unread::Refusal(serde_json::from_str(event.object.get()).unwrap_or_default()));
+        return Err(Unread::End(serde_json::from_str(event.object.get()).unwrap_or_default()));
     }
     let item = item::read::<K>(event.object, names);
     Ok((event.kind, item))

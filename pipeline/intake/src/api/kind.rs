@@ -140,16 +140,9 @@ watched!(
     Change::Slices,
     Change::SliceGone
 );
-watched!(
-    Nodes,
-    wire::Node,
-    Node,
-    Kind::Node,
-    convert::node,
-    Change::Node,
-    Change::Nodes,
-    |name| Change::NodeGone(bare(name))
-);
+watched!(Nodes, wire::Node, Node, Kind::Node, convert::node, Change::Node, Change::Nodes, |name| {
+    Change::NodeGone(bare(name))
+});
 watched!(
     ServiceCidrs,
     wire::ServiceCidr,

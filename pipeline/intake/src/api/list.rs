@@ -19,7 +19,8 @@ impl<K: Watched> Watch<K> {
             self.heard();
             let unreadable = answer.explain_unreadable();
             let body = answer.all().await?;
-            let page: List<'_> = serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
+            let page: List<'_> =
+                serde_json::from_slice(&body).map_err(|error| unreadable(error.to_string()))?;
             for raw in page.items.into_iter().flatten() {
                 let item = item::read::<K>(raw, &mut self.names);
                 facts.extend(item.fact);
@@ -35,7 +36,7 @@ impl<K: Watched> Watch<K> {
         }
         self.step = Step::Follow;
         let handed = self.hand_on_list(facts, notices).await;
-        Ok(if handed { End::InTime } else { End::Unheard })
+        Ok(if handed { End::Listed } else { End::Unheard })
     }
 
     /// The first list takes whatever the server's cache holds; a later one must not go back behind

@@ -167,7 +167,8 @@ async fn gather(mut batches: mpsc::Receiver<Batch>, deliveries: mpsc::Sender<Del
             // With a quiet cluster, nothing else would notice.
             () = deliveries.closed() => None,
         };
-        let mut next = first;
+        let Some(first) = first else { return };
+        let mut next = Some(first);
         let mut delivery = Delivery::default();
         while let Some(batch) = next {
             delivery.changes.extend(batch.changes);
@@ -179,10 +180,7 @@ async fn gather(mut batches: mpsc::Receiver<Batch>, deliveries: mpsc::Sender<Del
         }
         delivery.complete = listed.len() == Kind::ALL.len();
         let empty = delivery.changes.is_empty() && delivery.notices.is_empty();
-        if empty && (batches.is_closed() || deliveries.is_closed()) {
-            return;
-        }
-        if deliveries.send(delivery).await.is_err() {
+        if !empty && deliveries.send(delivery).await.is_err() {
             return;
         }
     }

@@ -25,14 +25,22 @@ const SHORT_WATCHES: u32 = 3;
 /// How long a server may overrun the end of a watch that it was asked for.
 pub(super) const OVERRUN: Duration = Duration::from_secs(30);
 
+/// How long a server's wish for rest is granted at most: a slip of its configuration must not cut
+/// the node off for a day.
+const LONGEST_REST: Duration = Duration::from_secs(120);
+
 /// HTTP 410: the resourceVersion is older than what the server remembers.
 const GONE: u16 = 410;
 
 /// How a watch ended without a failure.
 pub(super) enum End {
+    /// The list is complete.
+    Listed,
     /// By the server, in its time.
     InTime,
-    /// At once, without an event.
+    /// By the server, soon after it began.
+    Soon,
+    /// By the server, soon after it began and without an event.
     AtOnce,
     /// Nobody takes batches any more.
     Unheard,
@@ -112,8 +120,13 @@ impl<K: Watched> Watch<K> {
             self.state.change(|state| state.connected = false);
             let wait = match done {
                 Ok(End::Unheard) => return,
-                Ok(End::InTime) => Duration::ZERO,
-                Ok(End::AtOnce) => self.after_short_watch(),
+                Ok(End::Listed | End::InTime) => Duration::ZERO,
+                Ok(End::Soon) => self.backoff.wait(),
+                Ok(End::AtOnce) => {
+                    self.state.change(|state| state.short_watches += 1);
+                    self.after_short_watch();
+                    self.backoff.wait()
+                }
                 Err(error) => self.after(error).await,
             };
             if self.batches.is_closed() {
@@ -124,33 +137,33 @@ impl<K: Watched> Watch<K> {
     }
 
     /// How a list is asked for now.
-    fn list_step(&self) -> Step {
+    pub(super) fn list_step(&self) -> Step {
         if self.streams { Step::StreamList } else { Step::List }
     }
 
-    /// A watch that ends at once, again and again, may be one whose first object is larger than the
-    /// server can send on a watch: a paged list gets past it.
-    fn after_short_watch(&mut self) -> Duration {
+    /// A watch that ends at once, or a streamed list that breaks off, again and again, may hold an
+    /// object larger than the server can send on a watch: a paged list gets past it
+    /// (kubernetes#73324).
+    fn after_short_watch(&mut self) {
         self.short += 1;
-        self.state.change(|state| state.short_watches += 1);
         if self.short >= SHORT_WATCHES {
             self.short = 0;
             self.step = Step::PagedList;
             tracing::warn!(
                 kind = %K::KIND,
-                "the server closed {SHORT_WATCHES} watches in a row at once; listing in pages"
+                "the server ended {SHORT_WATCHES} watches in a row at once; listing in pages"
             );
         }
-        self.backoff.wait()
     }
 
     /// Decides on the next step after a failure, and how long to wait before it.
     async fn after(&mut self, error: Error) -> Duration {
-        let unauthorized_before = std::mem::take(&mut self.unauthorized);
+        // What was being done when it failed: a streamed list that is complete is a watch.
         let step = self.step;
+        let unauthorized_before = std::mem::take(&mut self.unauthorized);
         let mut wait = self.backoff.wait();
         match &error {
-            Error::Refused { code: GONE, .. } => {
+            Error::Refused { code: GONE, .. } | Error::Ended { code: GONE, .. } => {
                 self.step = self.list_step();
                 wait = up_to(self.timing.relist_spread);
             }
@@ -175,18 +188,19 @@ impl<K: Watched> Watch<K> {
                 wait = self.timing.refused_again / 2 + up_to(self.timing.refused_again / 2);
                 self.go_without(&error).await;
             }
-            Error::Refused { retry_after: Some(asked), .. } => wait += *asked,
-            // A streamed list that does not come to its end: some server or store cannot do it.
-            Error::Silent { .. } if step == Step::StreamList => {
-                self.streams = false;
-                self.step = Step::List;
+            Error::Refused { retry_after: Some(asked), .. } => {
+                wait += (*asked).min(LONGEST_REST);
             }
+            // A streamed list that does not come to its end: some server or store cannot do it.
+            Error::Silent { .. } if step == Step::StreamList => self.step = Step::List,
+            Error::Cut { .. } if step == Step::StreamList => self.after_short_watch(),
             // Quiet or half open: a new connection tells which.
             Error::Silent { .. } if step == Step::Follow => {
                 tracing::debug!(kind = %K::KIND, "{error}; connecting anew");
                 return Duration::ZERO;
             }
-            Error::Unreadable { .. } => self.step = self.list_step(),
+            // What the lost event said, or how to go on from it, only a new list can tell.
+            Error::Ended { .. } | Error::Unreadable { .. } => self.step = self.list_step(),
             _ => {}
         }
         if matches!(error, Error::Refused { .. }) && step != Step::Follow {
@@ -252,7 +266,11 @@ impl<K: Watched> Watch<K> {
         self.batches.send(batch).await.is_ok()
     }
 
-    pub(super) async fn hand_on_list(&mut self, facts: Vec<K::Fact>, mut notices: Vec<Notice>) -> bool {
+    pub(super) async fn hand_on_list(
+        &mut self,
+        facts: Vec<K::Fact>,
+        mut notices: Vec<Notice>,
+    ) -> bool {
         if K::KIND == Kind::Node && facts.is_empty() && notices.is_empty() {
             notices.push(self.node_missing("there is no such Node"));
         }

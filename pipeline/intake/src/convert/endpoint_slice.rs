@@ -74,8 +74,10 @@ fn service(
 ) -> Option<NamespacedName> {
     let label = wire.metadata.get().and_then(|metadata| metadata.label(SERVICE_NAME));
     let Some(service) = label.filter(|service| !service.is_empty()) else {
-        let message = format!("the label {SERVICE_NAME} is missing or empty: expected the name of \
-             the Service that the slice belongs to; the slice is not used");
+        let message = format!(
+            "the label {SERVICE_NAME} is missing or empty: expected the name of \
+             the Service that the slice belongs to; the slice is not used"
+        );
         notes.add(Reason::NoOwner, message);
         return None;
     };
@@ -148,8 +150,10 @@ fn endpoint(
     let text = notes.text(first, field, NO_ENDPOINT);
     let address = notes.ip(text, field, NO_ENDPOINT)?;
     if Family::of(address) != family {
-        let message = format!("{field} is {address}: expected an {family} address, as addressType \
-             says; {NO_ENDPOINT}");
+        let message = format!(
+            "{field} is {address}: expected an {family} address, as addressType \
+             says; {NO_ENDPOINT}"
+        );
         notes.add(Reason::WrongFamily, message);
         return None;
     }

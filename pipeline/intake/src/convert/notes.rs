@@ -121,7 +121,10 @@ impl Notes {
         follows: &str,
     ) -> Vec<Cidr> {
         let items = self.items(list, field, follows);
-        items.into_iter().filter_map(|(i, text)| self.cidr(text, Entry(field, i), follows)).collect()
+        items
+            .into_iter()
+            .filter_map(|(i, text)| self.cidr(text, Entry(field, i), follows))
+            .collect()
     }
 
     /// An address block. Empty is nothing, silently; what cannot be read is noted.

@@ -19,9 +19,7 @@ pub use field::{Expected, Field};
 pub(crate) use field::{objects, shown};
 pub use list::{EventKind, List, ListMetadata, Status, WatchEvent};
 pub use metadata::{Annotations, Metadata};
-pub use node::{
-    Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrSpec, Taint,
-};
+pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrSpec, Taint};
 pub use pod::{Container, ContainerPort, Pod, PodCondition, PodIp, PodSpec, PodStatus};
 pub use service::{
     ClientIp, Ingress, IntOrText, LoadBalancerStatus, Service, ServicePort, ServiceSpec,

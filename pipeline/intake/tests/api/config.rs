@@ -49,8 +49,8 @@ fn options(kubeconfig: PathBuf) -> ApiOptions {
 }
 
 async fn refused(options: ApiOptions) -> Error {
-    match ApiSource::new(options).await {
-        Ok(_) => panic!("the configuration was taken"),
+    match ApiSource::new(options.clone()).await {
+        Ok(_) => panic!("the configuration was taken: {options:?}"),
         Err(error) => error,
     }
 }

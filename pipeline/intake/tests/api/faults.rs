@@ -187,12 +187,16 @@ async fn a_list_that_breaks_off_is_not_delivered() {
     server.say(SERVICES, Ask::StreamList, Reply::Stream(pieces));
     let pieces = vec![line(event("ADDED", service("b", 9)))];
     server.say(SERVICES, Ask::StreamList, Reply::Stream(pieces));
-    server.say(SERVICES, Ask::StreamList, Reply::watch([
-        event("ADDED", service("c", 9)),
-        event("ADDED", service("d", 9)),
-        event("DELETED", service("c", 10)),
-        end_of_list(10),
-    ]));
+    server.say(
+        SERVICES,
+        Ask::StreamList,
+        Reply::watch([
+            event("ADDED", service("c", 9)),
+            event("ADDED", service("d", 9)),
+            event("DELETED", service("c", 10)),
+            end_of_list(10),
+        ]),
+    );
     let mut reader = Reader::start(&server, timing()).await;
     reader.until_complete().await;
     assert_eq!(reader.services(), ["shop/d"]);
@@ -222,8 +226,15 @@ async fn a_broken_object_costs_itself_alone() {
     let mut no_name = service("x", 4);
     no_name["metadata"]["name"] = json!(17);
     let surrogate = service("surrogate", 6);
-    let items =
-        [service("a", 2), bad_port, no_name, json!("text"), Value::Null, surrogate, service("b", 5)];
+    let items = [
+        service("a", 2),
+        bad_port,
+        no_name,
+        json!("text"),
+        Value::Null,
+        surrogate,
+        service("b", 5),
+    ];
     let body = list(10, &items).to_string();
     // Valid JSON by its grammar, and yet no text: half of a surrogate pair.
     let body = body.replace("\"name\":\"surrogate\"", "\"name\":\"surrogate\",\"uid\":\"\\ud800\"");
@@ -320,6 +331,48 @@ async fn streamed_lists_that_close_at_once_lead_to_a_paged_list() {
     let mut reader = Reader::start(&server, timing()).await;
     reader.until("the huge Service", |reader| reader.services() == ["shop/huge"]).await;
     assert_eq!(server.asked(SERVICES, Ask::StreamList).len(), 3);
+}
+
+#[tokio::test]
+async fn streamed_lists_that_break_off_again_and_again_lead_to_a_paged_list() {
+    let server = Server::start().await;
+    for _ in 0..3 {
+        let pieces = vec![line(event("ADDED", service("a", 9))), Piece::Cut];
+        server.say(SERVICES, Ask::StreamList, Reply::Stream(pieces));
+    }
+    server.say(SERVICES, Ask::List, Reply::json(list(90, &[service("huge", 90)])));
+    let mut reader = Reader::start(&server, timing()).await;
+    reader.until("the huge Service", |reader| reader.services() == ["shop/huge"]).await;
+    assert_eq!(server.asked(SERVICES, Ask::StreamList).len(), 3);
+}
+
+#[tokio::test]
+async fn a_watch_that_cannot_go_on_for_another_reason_is_begun_anew() {
+    let server = Server::start().await;
+    let error = json!({"kind": "Status", "status": "Failure", "reason": "InternalError",
+        "code": 500, "message": "unable to decode an event"});
+    let mut lines = a_and_b();
+    lines.push(event("ERROR", error));
+    server.say(SERVICES, Ask::StreamList, Reply::ended(lines));
+    let again = [event("ADDED", service("c", 12)), end_of_list(12)];
+    server.say(SERVICES, Ask::StreamList, Reply::watch(again));
+    let mut reader = Reader::start(&server, timing()).await;
+    reader.until("c alone", |reader| reader.services() == ["shop/c"]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_a_request_and_says_nothing_is_named() {
+    let server = Server::start().await;
+    server.say(SERVICES, Ask::StreamList, Reply::Stream(vec![Piece::Mute]));
+    let timing = Timing { list_silence: Duration::from_millis(100), ..timing() };
+    let mut reader = Reader::start(&server, timing).await;
+    reader
+        .until("the failure", |reader| {
+            let failure = reader.failure(Kind::Service).unwrap_or_default();
+            failure.contains("no answer to GET /api/v1/services within 0.1 s")
+        })
+        .await;
+    reader.until_complete().await;
 }
 
 #[tokio::test]

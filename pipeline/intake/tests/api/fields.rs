@@ -109,7 +109,7 @@ fn check<F: PartialEq + std::fmt::Debug>(
         }
     }
     for notice in &after[victim].1 {
-        let text = notice.to_string();
+        let text = &notice.message;
         prop_assert!(!text.contains('\n') && text.len() < 1200, "{}", text);
     }
     Ok(())

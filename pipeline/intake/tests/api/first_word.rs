@@ -43,11 +43,7 @@ async fn the_selectors_are_sent_with_every_request() {
         })
         .await;
     let expected = [
-        (
-            SERVICES,
-            Some("!service.kubernetes.io/service-proxy-name"),
-            Some("spec.clusterIP!=None"),
-        ),
+        (SERVICES, Some("!service.kubernetes.io/service-proxy-name"), Some("spec.clusterIP!=None")),
         (SLICES, Some("!service.kubernetes.io/headless"), None),
         (NODES, None, Some("metadata.name=node-0")),
         (CIDRS, None, None),

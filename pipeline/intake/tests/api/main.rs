@@ -10,8 +10,8 @@ mod server;
 
 use std::time::Duration;
 
-use intake::api::{ApiOptions, ApiSource, Timing, WatchStates};
 use intake::Delivery;
+use intake::api::{ApiOptions, ApiSource, Timing, WatchStates};
 use model::{Cluster, NamespacedName, Notice};
 use server::Server;
 use tokio::sync::{mpsc, watch};

@@ -42,6 +42,8 @@ pub enum Piece {
     Hang,
     /// The connection is closed in the middle of the answer.
     Cut,
+    /// As `Hang`, before even the head of the answer.
+    Mute,
 }
 
 /// An answer.
@@ -235,6 +237,9 @@ async fn answer(mut connection: TcpStream, reply: Reply) -> std::io::Result<()> 
             connection.write_all(body.as_bytes()).await?;
         }
         Reply::Stream(pieces) => {
+            if matches!(pieces.first(), Some(Piece::Mute)) {
+                std::future::pending::<()>().await;
+            }
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\
                         Transfer-Encoding: chunked\r\n\r\n";
             connection.write_all(head.as_bytes()).await?;
@@ -245,7 +250,7 @@ async fn answer(mut connection: TcpStream, reply: Reply) -> std::io::Result<()> 
                         connection.write_all(chunk.as_bytes()).await?;
                     }
                     Piece::Wait(time) => tokio::time::sleep(time).await,
-                    Piece::Hang => std::future::pending::<()>().await,
+                    Piece::Hang | Piece::Mute => std::future::pending::<()>().await,
                     Piece::Cut => return Ok(()),
                 }
             }
