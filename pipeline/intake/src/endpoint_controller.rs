@@ -89,8 +89,7 @@ impl Pod {
         let node = self.node.as_deref().and_then(|name| nodes.get(name));
         let zone = node.and_then(|node| node.zone.clone());
         let named = *self.subdomain == *service.name.name;
-        let ready =
-            service.publish_not_ready_addresses || (self.ready && !self.terminating);
+        let ready = service.publish_not_ready_addresses || (self.ready && !self.terminating);
         Endpoint {
             address,
             ready,
@@ -120,8 +119,7 @@ fn addresses(
     notices: &mut Vec<Notice>,
 ) -> Vec<IpAddr> {
     let listed = status.pod_ips.items().iter().filter_map(wire::Field::get).map(|own| &own.ip);
-    let mut texts: Vec<_> =
-        listed.map(wire::Field::text).filter(|text| !text.is_empty()).collect();
+    let mut texts: Vec<_> = listed.map(wire::Field::text).filter(|text| !text.is_empty()).collect();
     if texts.is_empty() {
         texts.extend(Some(status.pod_ip.text()).filter(|text| !text.is_empty()));
     }
@@ -232,6 +230,9 @@ fn selects(service: &Service, pod: &Pod) -> bool {
     wanted.all(|(key, value)| pod.labels.get(&**key).is_some_and(|own| **own == **value))
 }
 
+/// A Service port as one Pod has it: its name, its protocol, and where that Pod listens.
+type Resolved = (Arc<str>, Protocol, u16);
+
 /// The slices of one Service: per family, per set of port numbers, in pieces of at most 100. A family
 /// without any endpoint has one empty slice, as the controller writes it.
 fn slices_of(
@@ -242,13 +243,14 @@ fn slices_of(
 ) -> Vec<EndpointSlice> {
     let mut slices = Vec::new();
     for family in families(service) {
-        let mut groups: BTreeMap<Vec<(Arc<str>, Protocol, u16)>, Vec<Endpoint>> = BTreeMap::new();
+        let mut groups: BTreeMap<Vec<Resolved>, Vec<Endpoint>> = BTreeMap::new();
         for pod in pods {
             let address = pod.addresses.iter().find(|&&ip| Family::of(ip) == family);
             let Some(&address) = address else { continue };
-            let resolved = service.ports.iter().filter_map(|port| {
-                Some((port.name.clone(), port.protocol, pod.resolve(port)?))
-            });
+            let resolved = service
+                .ports
+                .iter()
+                .filter_map(|port| Some((port.name.clone(), port.protocol, pod.resolve(port)?)));
             let endpoints = groups.entry(resolved.collect()).or_default();
             endpoints.push(pod.endpoint(service, address, nodes));
         }
@@ -277,7 +279,7 @@ fn slices_of(
     slices
 }
 
-fn endpoint_port((name, protocol, port): &(Arc<str>, Protocol, u16)) -> EndpointPort {
+fn endpoint_port((name, protocol, port): &Resolved) -> EndpointPort {
     EndpointPort { name: Some(name.clone()), protocol: *protocol, port: Some(*port) }
 }
 

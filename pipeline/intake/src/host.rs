@@ -106,9 +106,8 @@ fn subscribe() -> Result<AsyncFd<OwnedFd>, Error> {
 fn open() -> Result<OwnedFd, Error> {
     let failed = |errno: Errno| host_error("subscribe to address announcements", errno.into());
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let fd =
-        socket(AddressFamily::Netlink, SockType::Raw, flags, Some(SockProtocol::NetlinkRoute))
-            .map_err(failed)?;
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, Some(SockProtocol::NetlinkRoute))
+        .map_err(failed)?;
     bind(fd.as_raw_fd(), &NetlinkAddr::new(0, GROUPS)).map_err(failed)?;
     Ok(fd)
 }

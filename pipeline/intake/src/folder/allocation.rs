@@ -52,7 +52,14 @@ pub(super) fn fill(
             continue;
         }
         default_target_ports(spec);
-        fill_addresses(name, spec, &draft.family_policy, &ranges, &mut taken_addresses, &mut allocated);
+        fill_addresses(
+            name,
+            spec,
+            &draft.family_policy,
+            &ranges,
+            &mut taken_addresses,
+            &mut allocated,
+        );
         let balanced = spec.service_type.text() == "LoadBalancer";
         if spec.service_type.text() == "NodePort" || balanced && draft.allocate_node_ports {
             fill_node_ports(name, spec, &mut taken_ports, &mut allocated);

@@ -77,7 +77,8 @@ fn families_and_addresses_follow_what_is_asked_for() {
             .map(|address| Family::of(address.parse().unwrap()).to_string())
             .collect();
         assert_eq!(texts(&spec.ip_families), families, "{text}");
-        let chosen = expected.iter().filter(|block| !block.ends_with("/32") && !block.ends_with("/128"));
+        let chosen =
+            expected.iter().filter(|block| !block.ends_with("/32") && !block.ends_with("/128"));
         assert_eq!(allocated.addresses.len(), chosen.count(), "{text}");
         assert_eq!(allocated.notices, []);
     }
@@ -93,7 +94,9 @@ fn headless_services_get_families_and_no_address() {
 
 #[test]
 fn what_cannot_be_read_is_left_as_it_is() {
-    for text in ["{clusterIP: 10.0.0.300}", "{clusterIP: 7}", "{ipFamilies: [IPv5]}", "{ipFamilies: 4}"] {
+    for text in
+        ["{clusterIP: 10.0.0.300}", "{clusterIP: 7}", "{ipFamilies: [IPv5]}", "{ipFamilies: 4}"]
+    {
         let mut all = services(&[("web", text)]);
         let before = draft(text).wire;
         assert_eq!(fill(&mut all, &[]), Allocated::default(), "{text}");

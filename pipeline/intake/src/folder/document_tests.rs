@@ -89,16 +89,43 @@ fn objects_lists_and_comments_are_read() {
 fn a_broken_document_costs_only_itself_and_is_located() {
     const GOOD: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n";
     let cases = [
-        ("kind: Service\n  port: 80\n", "m.yaml:6 (document 2): expected YAML, found \"port: 80\" ("),
+        (
+            "kind: Service\n  port: 80\n",
+            "m.yaml:6 (document 2): expected YAML, found \"port: 80\" (",
+        ),
         ("kind: [Service\n", "m.yaml:"),
-        ("kind: Pod\nkind: Service\n", "m.yaml:6 (document 2): expected each key once, found kind a second time in \"kind: Service\""),
-        ("hello\n", "m.yaml:5 (document 2): expected an object with apiVersion and kind, found \"\\\"hello\\\"\""),
-        ("- 1\n- 2\n", "m.yaml:5 (document 2): expected an object with apiVersion and kind, found \"[1,2]\""),
-        ("# c\n\na: 1\n", "m.yaml:7 (document 2): expected the field kind with a text such as Service, found none"),
-        ("kind: 7\n", "m.yaml:5 (document 2): expected the field kind with a text such as Service, found \"7\""),
-        ("kind: Service\n", "m.yaml:5 (document 2): expected the field apiVersion with a text such as v1, found none"),
-        ("apiVersion: v1\nkind: List\nitems: 3\n", "m.yaml:5 (document 2): expected a list of objects in items, found 3"),
-        ("apiVersion: v1\nkind: List\nitems:\n- 3\n", "m.yaml:8 (document 2): expected an object with apiVersion and kind, found \"3\""),
+        (
+            "kind: Pod\nkind: Service\n",
+            "m.yaml:6 (document 2): expected each key once, found kind a second time in \"kind: Service\"",
+        ),
+        (
+            "hello\n",
+            "m.yaml:5 (document 2): expected an object with apiVersion and kind, found \"\\\"hello\\\"\"",
+        ),
+        (
+            "- 1\n- 2\n",
+            "m.yaml:5 (document 2): expected an object with apiVersion and kind, found \"[1,2]\"",
+        ),
+        (
+            "# c\n\na: 1\n",
+            "m.yaml:7 (document 2): expected the field kind with a text such as Service, found none",
+        ),
+        (
+            "kind: 7\n",
+            "m.yaml:5 (document 2): expected the field kind with a text such as Service, found \"7\"",
+        ),
+        (
+            "kind: Service\n",
+            "m.yaml:5 (document 2): expected the field apiVersion with a text such as v1, found none",
+        ),
+        (
+            "apiVersion: v1\nkind: List\nitems: 3\n",
+            "m.yaml:5 (document 2): expected a list of objects in items, found 3",
+        ),
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- 3\n",
+            "m.yaml:8 (document 2): expected an object with apiVersion and kind, found \"3\"",
+        ),
     ];
     for (broken, expected) in cases {
         let found = yaml(&format!("{GOOD}{broken}---\n{GOOD}"));
@@ -113,7 +140,8 @@ fn a_broken_document_costs_only_itself_and_is_located() {
 
 #[test]
 fn text_that_is_no_utf_8_is_located() {
-    let mut bytes = b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\nkind: Pod\n".to_vec();
+    let mut bytes =
+        b"apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\nkind: Pod\n".to_vec();
     bytes.extend(b"metadata: \xff\n");
     let found = read(&file(), Format::Yaml, &bytes);
     assert_eq!(
@@ -138,11 +166,7 @@ fn json_is_read_and_located() {
              {\"name\": \"b\"}},\n  {\"metadata\": {\"name\": \"c\"}}\n]}\n\
              {\"apiVersion\": \"v1\", \"kind\": \"Service\", \"metadata\": {\"name\": \"d\"}}"
         ),
-        [
-            "v1 Pod/b m.yaml:3",
-            "v1 Pod/c m.yaml:4",
-            "v1 Service/d m.yaml:6 (document 2)"
-        ]
+        ["v1 Pod/b m.yaml:3", "v1 Pod/c m.yaml:4", "v1 Service/d m.yaml:6 (document 2)"]
     );
     let [fault] = &json("{\n\"kind\": \"Service\",\n}")[..] else { panic!("one fault") };
     assert!(fault.starts_with("! m.yaml:3: expected JSON, found \"}\" ("), "{fault}");
@@ -153,7 +177,9 @@ fn json_is_read_and_located() {
 fn a_list_of_a_big_cluster_is_read() {
     let mut text = String::from("apiVersion: v1\nkind: ServiceList\nitems:\n");
     for index in 0..20_000 {
-        text.push_str(&format!("- metadata:\n    name: s{index}\n    labels: {{a: b, c: d, e: f}}\n"));
+        text.push_str(&format!(
+            "- metadata:\n    name: s{index}\n    labels: {{a: b, c: d, e: f}}\n"
+        ));
         text.push_str("  spec: {type: ClusterIP, ports: [{port: 80}]}\n");
     }
     let found = yaml(&text);

@@ -1,6 +1,6 @@
 //! The files of a folder: which count, in which order, and what tells that one changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -18,10 +18,10 @@ const LARGEST: u64 = 256 << 20;
 
 /// What tells one state of a file from another without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+struct Stamp {
     device: u64,
     inode: u64,
-    pub(super) size: u64,
+    size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
@@ -38,9 +38,18 @@ impl Stamp {
     }
 
     /// Which file or folder it is, whatever its content.
-    pub(super) fn identity(&self) -> (u64, u64) {
+    fn identity(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
+}
+
+/// What tells whether a folder is as it was.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stamps {
+    /// Which folder it is.
+    pub(super) root: (u64, u64),
+    files: BTreeMap<Arc<str>, Stamp>,
+    unreadable: BTreeSet<Arc<str>>,
 }
 
 /// A manifest file that is there.
@@ -48,14 +57,13 @@ impl Stamp {
 pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) format: Format,
-    pub(super) stamp: Stamp,
+    stamp: Stamp,
 }
 
 /// A folder's files, by their path from the folder on.
 #[derive(Debug)]
 pub(super) struct Listing {
-    /// The folder itself.
-    pub(super) root: (u64, u64),
+    root: (u64, u64),
     pub(super) files: BTreeMap<Arc<str>, File>,
     /// Files and folders within that cannot be looked at, by path.
     pub(super) unreadable: BTreeMap<Arc<str>, Error>,
@@ -77,6 +85,14 @@ pub(super) fn list(root: &Path) -> Result<Listing, Error> {
 }
 
 impl Listing {
+    pub(super) fn stamps(&self) -> Stamps {
+        Stamps {
+            root: self.root,
+            files: self.files.iter().map(|(name, file)| (name.clone(), file.stamp)).collect(),
+            unreadable: self.unreadable.keys().cloned().collect(),
+        }
+    }
+
     fn descend(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;

@@ -10,8 +10,8 @@ use model::{NamespacedName, Notice, ObjectRef, Reason};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::document::{self, Fault, Object, Place};
-use super::files::{self, Listing};
+use super::document::{self, Fault, Format, Object, Place};
+use super::files::{self, Stamps};
 use crate::{Error, wire};
 
 /// A kind that is read.
@@ -114,17 +114,14 @@ pub(super) type Files = BTreeMap<Arc<str>, FileContents>;
 ///
 /// # Errors
 /// [`Error::Folder`] if the folder itself cannot be listed.
-pub(super) fn load(root: &Path) -> Result<(Listing, Files), Error> {
-    let mut listing = files::list(root)?;
+pub(super) fn load(root: &Path) -> Result<(Stamps, Files), Error> {
+    let listing = files::list(root)?;
+    let stamps = listing.stamps();
     let mut files = Files::new();
     for (name, file) in &listing.files {
         match fs::read(&file.path) {
             Ok(bytes) => {
-                let mut contents = FileContents { is_empty: bytes.is_empty(), ..Default::default() };
-                let found = document::read(name, file.format, &bytes);
-                contents.errors.extend(found.faults.into_iter().map(error));
-                found.objects.into_iter().for_each(|object| contents.take(object));
-                files.insert(name.clone(), contents);
+                files.insert(name.clone(), FileContents::new(name, file.format, &bytes));
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
@@ -133,10 +130,10 @@ pub(super) fn load(root: &Path) -> Result<(Listing, Files), Error> {
             }
         }
     }
-    for (name, error) in std::mem::take(&mut listing.unreadable) {
+    for (name, error) in listing.unreadable {
         files.entry(name).or_default().errors.push(error);
     }
-    Ok((listing, files))
+    Ok((stamps, files))
 }
 
 fn error(Fault { place, message }: Fault) -> Error {
@@ -144,6 +141,15 @@ fn error(Fault { place, message }: Fault) -> Error {
 }
 
 impl FileContents {
+    /// What the text of a file says.
+    pub(super) fn new(name: &Arc<str>, format: Format, bytes: &[u8]) -> Self {
+        let mut contents = FileContents { is_empty: bytes.is_empty(), ..Self::default() };
+        let found = document::read(name, format, bytes);
+        contents.errors.extend(found.faults.into_iter().map(error));
+        found.objects.into_iter().for_each(|object| contents.take(object));
+        contents
+    }
+
     fn take(&mut self, object: Object) {
         let (group, version) =
             object.api_version.rsplit_once('/').unwrap_or(("", &object.api_version));
@@ -179,7 +185,8 @@ fn name_of(kind: Kind, value: &Value) -> Result<NamespacedName, String> {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
         Some(other) => Err(format!(
-            "expected a text in metadata.{field} of this {}, found {}",
+            "expected a text in metadata.{field} of this {}, found {} (what YAML takes for \
+             something else needs quotes)",
             kind.name(),
             wire::shown(&other.to_string())
         )),

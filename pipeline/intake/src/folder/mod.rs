@@ -10,10 +10,10 @@ mod document;
 mod files;
 mod manifest;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use self::allocation::Draft;
 pub use self::document::Place;
-use self::manifest::{FileContents, Key, Kind, Manifest};
+use self::manifest::{FileContents, Files, Key, Kind, Manifest};
 use crate::convert::{self, Names};
 use crate::endpoint_controller::{self, Pod};
 use crate::{Error, wire};
@@ -56,10 +56,15 @@ pub struct FolderContents {
 /// [`Error::Folder`] if the folder is missing, is no folder, or must not be read. What is wrong with
 /// single files stands in [`FolderContents::errors`].
 pub fn read(folder: &Path) -> Result<FolderContents, Error> {
-    let (_, mut files) = manifest::load(folder)?;
+    let (_, files) = manifest::load(folder)?;
+    Ok(contents_of(files))
+}
+
+fn contents_of(mut files: Files) -> FolderContents {
     let mut contents = assemble(files.values());
-    contents.errors = files.values_mut().flat_map(|file| std::mem::take(&mut file.errors)).collect();
-    Ok(contents)
+    contents.errors =
+        files.values_mut().flat_map(|file| std::mem::take(&mut file.errors)).collect();
+    contents
 }
 
 impl FolderSource {
@@ -203,9 +208,9 @@ impl<'m> Reader<'m> {
 
     /// Endpoints are never read. Where a Service has nothing else, that is worth a word.
     fn name_endpoints(&mut self, slices: &[EndpointSlice]) {
+        let served: BTreeSet<_> = slices.iter().filter_map(|it| it.service.as_ref()).collect();
         for manifest in self.of_kind(Kind::Endpoints) {
-            let name = &manifest.key.name;
-            if slices.iter().any(|slice| slice.service.as_ref() == Some(name)) {
+            if served.contains(&manifest.key.name) {
                 continue;
             }
             let message = "Endpoints are not read: write an EndpointSlice with the label \

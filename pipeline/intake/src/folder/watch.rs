@@ -3,7 +3,7 @@
 //! The kernel announces changes (inotify). What it cannot announce is found by comparing the files'
 //! stamps once a second: a link's target elsewhere, a folder that is replaced, a network mount.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::files::{self, Listing, Stamp};
+use super::files::{self, Stamps};
 use super::manifest::{self, FileContents, Files, Key, Manifest};
 use super::{FolderContents, FolderSource, assemble, notice_of};
 use crate::{Delivery, Error};
@@ -60,14 +60,12 @@ impl FolderSource {
     }
 }
 
-/// What tells whether a folder is as it was.
-type Stamps = Option<((u64, u64), BTreeMap<Arc<str>, Stamp>, BTreeSet<Arc<str>>)>;
-
 struct Watch {
     path: PathBuf,
     announced: Arc<Notify>,
     watcher: Option<RecommendedWatcher>,
-    stamps: Stamps,
+    /// Nothing while the folder cannot be read.
+    stamps: Option<Stamps>,
     /// What each file last gave.
     known: Files,
     /// What was sent last.
@@ -91,7 +89,7 @@ impl Watch {
     fn subscribe(&mut self) {
         let announced = self.announced.clone();
         let hear = move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| is_change(&event.kind)) {
+            if event.map_or(true, |event| is_change(&event.kind)) {
                 announced.notify_one();
             }
         };
@@ -118,7 +116,7 @@ impl Watch {
                 () = sleep_until(compare) => {
                     let path = self.path.clone();
                     let listing = blocking(&self.path, move || files::list(&path)).await;
-                    let stamps = listing.ok().map(|listing| stamps_of(&listing));
+                    let stamps = listing.ok().map(|listing| listing.stamps());
                     if stamps != self.stamps {
                         break;
                     }
@@ -139,13 +137,12 @@ impl Watch {
         if self.watcher.is_none() {
             self.subscribe();
         }
-        let (mut listing, mut files) = self.load().await?;
+        let (mut stamps, mut files) = self.load().await?;
         if files.iter().any(|(name, file)| file.is_empty && self.gave_something(name)) {
             sleep(ABOUT_TO_WRITE).await;
-            (listing, files) = self.load().await?;
+            (stamps, files) = self.load().await?;
         }
-        let stamps = stamps_of(&listing);
-        if self.stamps.as_ref().is_some_and(|before| before.0 != stamps.0) {
+        if self.stamps.as_ref().is_some_and(|before| before.root != stamps.root) {
             self.subscribe();
         }
         self.stamps = Some(stamps);
@@ -157,7 +154,7 @@ impl Watch {
         Ok(contents)
     }
 
-    async fn load(&self) -> Result<(Listing, Files), Error> {
+    async fn load(&self) -> Result<(Stamps, Files), Error> {
         let path = self.path.clone();
         blocking(&self.path, move || manifest::load(&path)).await
     }
@@ -206,11 +203,6 @@ fn is_change(kind: &EventKind) -> bool {
     }
 }
 
-fn stamps_of(listing: &Listing) -> ((u64, u64), BTreeMap<Arc<str>, Stamp>, BTreeSet<Arc<str>>) {
-    let files = listing.files.iter().map(|(name, file)| (name.clone(), file.stamp));
-    (listing.root, files.collect(), listing.unreadable.keys().cloned().collect())
-}
-
 /// Adds what a broken file gave before to what it gives now, except what some file gives now. A
 /// folder that cannot be listed counts as broken with all that was in it.
 fn keep_of_broken(files: &mut Files, known: &mut Files) {
@@ -249,3 +241,7 @@ async fn blocking<T: Send + 'static>(
         Err(Error::Folder { path: path.into(), source: io::Error::other(stopped) })
     })
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

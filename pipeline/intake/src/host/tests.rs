@@ -106,10 +106,14 @@ fn an_overrun_counts_as_an_announcement() {
             for last in 1..=40 {
                 ip(&format!("addr add 198.51.100.{last}/32 dev lo"));
             }
-            tokio::time::timeout(Duration::from_secs(5), wait(&announcements)).await.unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(5), wait(&announcements))
+                .await
+                .unwrap()
+                .unwrap();
             assert_eq!(read_host().unwrap().addresses.len(), 42);
             // The queue is empty afterwards: the next wait does not return at once.
-            let again = tokio::time::timeout(Duration::from_millis(200), wait(&announcements)).await;
+            let again =
+                tokio::time::timeout(Duration::from_millis(200), wait(&announcements)).await;
             assert!(again.is_err());
         });
     });
