@@ -69,7 +69,8 @@ pub fn source_class(intent: &Intent, host: &Host, packet: &Packet) -> SourceClas
 /// packet's address is asked before a NodePort; a NodePort answers where [`NodePortAccept`] says so,
 /// which for the Intent's own address lists is what the rules of iptables mode look at (`-d`), and
 /// for `AnyLocal` the addresses that [`Host::owns`]. A backend that is the packet's own source is
-/// always masqueraded.
+/// always masqueraded. What comes in by an interface and ends at one of the node's own addresses
+/// never leaves the node again and so keeps its source, whatever the route says.
 ///
 /// What is not translated is then dropped or rejected as iptables mode does, with its gaps:
 /// - Sources outside a frontend's ranges are dropped only while the Service has endpoints; without
@@ -78,8 +79,9 @@ pub fn source_class(intent: &Intent, host: &Host, packet: &Packet) -> SourceClas
 ///   node sends to other hosts (kube-proxy has no such rule in OUTPUT): they pass. nftables mode
 ///   refuses them.
 /// - Those of cluster IPs do not hold for packets that come in for one of the node's own addresses.
-/// - Those of NodePorts hold on every address of the node, wherever NodePorts answer. nftables mode
-///   refuses only where they answer.
+/// - Those of NodePorts hold on every address of the node, wherever NodePorts answer; where they do
+///   not, Pods and the node are refused along with outside clients. nftables mode refuses only where
+///   NodePorts answer.
 /// - A wrong port of a cluster IP, and an address that no Service has, pass. nftables mode rejects
 ///   the one and drops the other.
 ///
@@ -95,11 +97,11 @@ pub fn decide(intent: &Intent, host: &Host, packet: &Packet) -> Verdict {
     let mut delivered = translated
         .into_iter()
         .flatten()
-        .filter_map(|(server, frontend)| deliver(server, frontend, class, packet));
+        .filter_map(|(server, frontend)| deliver(server, frontend, class, packet, host));
     if let Some(verdict) = delivered.next() {
         return verdict;
     }
-    filter(intent, host, packet, class, &met)
+    filter(intent, host, packet, &met)
 }
 
 /// The frontends that a packet meets.
@@ -150,6 +152,7 @@ fn deliver(
     frontend: &Frontend,
     class: SourceClass,
     packet: &Packet,
+    host: &Host,
 ) -> Option<Verdict> {
     let source = packet.source;
     let admitted = frontend
@@ -157,21 +160,17 @@ fn deliver(
         .as_ref()
         .is_none_or(|ranges| ranges.iter().any(|range| range.contains(&source)));
     let Route::Deliver { pool, masquerade } = frontend.routes[class] else { return None };
-    let backends = server
-        .pool(pool)
-        .iter()
-        .map(|backend| (backend.address, masquerade || backend.address.ip() == source));
+    // POSTROUTING sees what leaves by an interface, the loopback interface included.
+    let leaves = |to: IpAddr| packet.enters == Enters::Output || !host.owns(to);
+    let backends = server.pool(pool).iter().map(|backend| {
+        let to = backend.address.ip();
+        (backend.address, leaves(to) && (masquerade || to == source))
+    });
     admitted.then(|| Verdict::Deliver(backends.collect()))
 }
 
 /// What the filter chains do with a packet that was not translated.
-fn filter(
-    intent: &Intent,
-    host: &Host,
-    packet: &Packet,
-    class: SourceClass,
-    met: &Met<'_>,
-) -> Verdict {
+fn filter(intent: &Intent, host: &Host, packet: &Packet, met: &Met<'_>) -> Verdict {
     let sent = packet.enters == Enters::Output;
     let own = host.owns(packet.destination);
     let v4 = packet.destination.is_ipv4();
@@ -191,7 +190,7 @@ fn filter(
     if in_services
         && let Some((_, frontend)) = met.addressed
         && frontend.kind == FrontendKind::ClusterIP
-        && let Some(verdict) = refusal(frontend, class)
+        && let Some(verdict) = refusal(frontend)
     {
         return verdict;
     }
@@ -200,10 +199,11 @@ fn filter(
         return Verdict::Pass;
     }
     let external = met.addressed.filter(|(_, frontend)| frontend.kind != FrontendKind::ClusterIP);
-    let refused = [external, met.node_port.filter(|_| own)]
-        .into_iter()
-        .flatten()
-        .find_map(|(_, frontend)| refusal(frontend, class));
+    let mut refusing: Vec<_> =
+        [external, met.node_port.filter(|_| own)].into_iter().flatten().collect();
+    // Rules stand in the order of the Service ports' names.
+    refusing.sort_by_key(|(server, _)| &server.name);
+    let refused = refusing.into_iter().find_map(|(_, frontend)| refusal(frontend));
     refused.filter(|_| in_external).unwrap_or(Verdict::Pass)
 }
 
@@ -212,8 +212,10 @@ fn has_endpoints(frontend: &Frontend) -> bool {
     !matches!(frontend.routes.node, Route::Refuse { why: Refusal::NoEndpoints, .. })
 }
 
-fn refusal(frontend: &Frontend, class: SourceClass) -> Option<Verdict> {
-    match frontend.routes[class] {
+/// How a frontend refuses what was not translated. The rule knows no classes: it is there where
+/// outside clients are refused, and then meets everybody who gets that far.
+fn refusal(frontend: &Frontend) -> Option<Verdict> {
+    match frontend.routes.outside {
         Route::Deliver { .. } => None,
         Route::Refuse { with: Refuse::Reject, .. } => Some(Verdict::Reject),
         Route::Refuse { with: Refuse::Drop, .. } => Some(Verdict::Drop),

@@ -567,6 +567,31 @@ fn hairpin() {
     }
 }
 
+/// A backend on the node's own address: what comes in by an interface ends in INPUT, where nothing
+/// is masqueraded; what the node sends to itself leaves by the loopback interface.
+#[test]
+fn backends_on_the_nodes_own_address() {
+    let near = format!("DELIVER {NODE}:8080");
+    world(full(), &[&format!("{NODE}@here R")]).check(&[
+        (&format!("tcp {CLIENT} -> 1.2.3.4 80"), &near),
+        (&format!("tcp {CLIENT} -> 172.30.0.41 80"), &near),
+        (&format!("tcp {NODE} -> 172.30.0.41 80"), &format!("{near}+masquerade")),
+    ]);
+}
+
+/// A refusal knows no classes: where the NodePort does not answer, it meets the node as well.
+#[test]
+fn refusals_meet_whoever_gets_that_far() {
+    let mut object = full();
+    object.external_traffic_policy = TrafficPolicy::Local;
+    let config = Config { localhost_node_ports: false, ..config() };
+    let world = World::new(config, [Change::Service(object), slice("svc", 8080, FAR)]);
+    world.check(&[
+        ("tcp 127.0.0.1 -> 127.0.0.1 3001", "DROP"),
+        (&format!("tcp {NODE} -> {NODE} 3001"), "DELIVER 10.180.1.1:8080+masquerade"),
+    ]);
+}
+
 #[test]
 fn families_do_not_mix() {
     let world = world(full(), BOTH);
