@@ -5,3 +5,4 @@
 //! goes, only how netfilter is told.
 
 pub mod iptables;
+pub mod nftables;

@@ -1,0 +1,191 @@
+//! Chains and elements by owner, and what differs between two states.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::{Family, Owner};
+
+use super::{Chain, Content, Options, SetName, Value};
+
+/// A chain of the table of one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChainId {
+    /// The family.
+    pub family: Family,
+    /// The chain's name.
+    pub name: Arc<str>,
+}
+
+/// An element of a set of the table of one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ElementId {
+    /// The family.
+    pub family: Family,
+    /// The set.
+    pub set: SetName,
+    /// The key, a value for each field of the set's declaration.
+    pub key: Vec<Value>,
+}
+
+/// What one owner contributes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// Chains that it needs. A chain of this name is the same whoever needs it.
+    pub chains: BTreeMap<ChainId, Chain>,
+    /// Elements of the sets. Two owners may need the same element of [`SetName::Hairpin`]; every
+    /// other one is one owner's alone.
+    pub elements: BTreeMap<ElementId, Content>,
+}
+
+/// Everything that this node's tables hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruleset {
+    /// What each owner contributes.
+    pub parts: BTreeMap<Owner, Part>,
+    /// How it was rendered.
+    pub options: Options,
+}
+
+impl Ruleset {
+    /// Every chain and element once.
+    #[must_use]
+    pub fn merged(&self) -> Part {
+        let mut all = Part::default();
+        for part in self.parts.values() {
+            all.chains.extend(part.chains.iter().map(|(id, chain)| (id.clone(), chain.clone())));
+            let elements = part.elements.iter();
+            all.elements.extend(elements.map(|(id, content)| (id.clone(), content.clone())));
+        }
+        all
+    }
+}
+
+/// What several owners may need at once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Shared {
+    Chain(ChainId),
+    Element(ElementId),
+}
+
+/// How many owners need each chain and each shared element, as the kernel last took it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    counts: BTreeMap<Shared, i64>,
+}
+
+/// What differs between two states. The kernel takes it in this order, in one transaction: `write`
+/// (chains are made where missing, emptied and filled), `remove`, `add`, `delete`.
+///
+/// A large `add` may be split: in its order, elements of the dispatch maps come last. An element
+/// that is both removed and added is replaced, and both must be in one transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Chains to fill anew. All are made before any is filled.
+    pub write: BTreeMap<ChainId, Chain>,
+    /// Elements to take out.
+    pub remove: BTreeSet<ElementId>,
+    /// Elements to put in.
+    pub add: BTreeMap<ElementId, Content>,
+    /// Chains to empty and delete, all emptied before any is deleted.
+    pub delete: BTreeSet<ChainId>,
+    counts: BTreeMap<Shared, i64>,
+}
+
+impl Change {
+    /// Whether nothing differs.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.write.is_empty()
+            && self.remove.is_empty()
+            && self.add.is_empty()
+            && self.delete.is_empty()
+    }
+}
+
+impl Uses {
+    /// Counts a change that the kernel took.
+    pub fn advance(&mut self, change: &Change) {
+        for (shared, by) in &change.counts {
+            let count = self.counts.entry(shared.clone()).or_default();
+            *count += by;
+            if *count == 0 {
+                self.counts.remove(shared);
+            }
+        }
+    }
+
+    fn of(&self, shared: &Shared) -> i64 {
+        self.counts.get(shared).copied().unwrap_or_default()
+    }
+}
+
+/// The least that takes the owners given from their old parts to their new ones; `None` is an owner
+/// without a part. Owners that change together belong into one call: an address that passes from
+/// one Service to another is then replaced, not removed after it was added.
+#[must_use]
+pub fn diff<'a>(
+    uses: &Uses,
+    owners: impl IntoIterator<Item = (Option<&'a Part>, Option<&'a Part>)>,
+) -> Change {
+    let (mut old, mut new) = (Side::default(), Side::default());
+    for (before, after) in owners {
+        before.into_iter().for_each(|part| old.take(part));
+        after.into_iter().for_each(|part| new.take(part));
+    }
+    let mut change = Change::default();
+    for id in old.counts.keys().chain(new.counts.keys()) {
+        let count = |side: &Side| side.counts.get(id).copied().unwrap_or_default();
+        change.counts.insert(id.clone(), count(&new) - count(&old));
+    }
+    let gone = |shared| {
+        let by = change.counts.get(&shared).copied().unwrap_or_default();
+        uses.of(&shared) > 0 && uses.of(&shared) + by == 0
+    };
+    let deleted = old.chains.keys().filter(|&&id| gone(Shared::Chain(id.clone())));
+    change.delete = deleted.map(|&id| id.clone()).collect();
+    let removed = old.elements.iter().filter(|(id, content)| match shared(id) {
+        Some(shared) => gone(shared),
+        None => new.elements.get(*id) != Some(content),
+    });
+    change.remove = removed.map(|(&id, _)| id.clone()).collect();
+    for (&id, &chain) in &new.chains {
+        let fresh = uses.of(&Shared::Chain(id.clone())) == 0;
+        if fresh || old.chains.get(id).is_some_and(|known| *known != chain) {
+            change.write.insert(id.clone(), chain.clone());
+        }
+    }
+    for (&id, &content) in &new.elements {
+        let fresh = match shared(id) {
+            Some(shared) => uses.of(&shared) == 0,
+            None => old.elements.get(id) != Some(&content),
+        };
+        if fresh {
+            change.add.insert(id.clone(), content.clone());
+        }
+    }
+    change.counts.retain(|_, by| *by != 0);
+    change
+}
+
+fn shared(id: &ElementId) -> Option<Shared> {
+    (id.set == SetName::Hairpin).then(|| Shared::Element(id.clone()))
+}
+
+/// The parts of one state, seen together.
+#[derive(Default)]
+struct Side<'a> {
+    chains: BTreeMap<&'a ChainId, &'a Chain>,
+    elements: BTreeMap<&'a ElementId, &'a Content>,
+    counts: BTreeMap<Shared, i64>,
+}
+
+impl<'a> Side<'a> {
+    fn take(&mut self, part: &'a Part) {
+        self.chains.extend(&part.chains);
+        self.elements.extend(&part.elements);
+        let chains = part.chains.keys().map(|id| Shared::Chain(id.clone()));
+        for shared in chains.chain(part.elements.keys().filter_map(shared)) {
+            *self.counts.entry(shared).or_default() += 1;
+        }
+    }
+}

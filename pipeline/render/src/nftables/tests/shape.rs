@@ -1,0 +1,1 @@
+//! The shape: what is there, and what is not.
