@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{
-    Affinity, Family, IngressMode, LoadBalancerIngress, Notice, Service, ServicePort, ServiceType,
-    TargetPort, TrafficPolicy,
+    Affinity, Cidr, Family, IngressMode, LoadBalancerIngress, Notice, Service, ServicePort,
+    ServiceType, TargetPort, TrafficPolicy,
 };
 
 use super::Names;
@@ -49,11 +49,7 @@ pub fn service(wire: &wire::Service, names: &mut Names) -> (Option<Service>, Vec
         name,
         created: created(wire, notes),
         service_type,
-        proxy_name: wire
-            .metadata
-            .get()
-            .and_then(|metadata| metadata.label(PROXY_NAME))
-            .map(|label| names.intern(label)),
+        proxy_name: proxy_name(wire, names),
         cluster_ips,
         headless,
         ip_families,
@@ -61,11 +57,7 @@ pub fn service(wire: &wire::Service, names: &mut Names) -> (Option<Service>, Vec
         selector: selector(spec, notes, names),
         external_ips: notes.ips(&spec.external_ips, "spec.externalIPs", NO_ADDRESS),
         ingress: ingress(&wire.status, notes),
-        source_ranges: notes.cidrs(
-            &spec.load_balancer_source_ranges,
-            "spec.loadBalancerSourceRanges",
-            "the range is left out (and where no range is left, every client is admitted)",
-        ),
+        source_ranges: source_ranges(spec, notes),
         affinity: affinity(spec, notes),
         external_traffic_policy: policy(
             &spec.external_traffic_policy,
@@ -87,13 +79,7 @@ pub fn service(wire: &wire::Service, names: &mut Names) -> (Option<Service>, Vec
             "spec.externalName",
             "the Service has no external name",
         ),
-        publish_not_ready_addresses: *notes
-            .get(
-                &spec.publish_not_ready_addresses,
-                "spec.publishNotReadyAddresses",
-                "it counts as false",
-            )
-            .unwrap_or(&false),
+        publish_not_ready_addresses: publish_not_ready_addresses(spec, notes),
         traffic_distribution: notes.optional_name(
             &spec.traffic_distribution,
             "spec.trafficDistribution",
@@ -102,6 +88,21 @@ pub fn service(wire: &wire::Service, names: &mut Names) -> (Option<Service>, Vec
         ),
     };
     (Some(service), std::mem::take(&mut notes.list))
+}
+
+fn proxy_name(wire: &wire::Service, names: &mut Names) -> Option<Arc<str>> {
+    let label = wire.metadata.get()?.label(PROXY_NAME)?;
+    Some(names.intern(label))
+}
+
+fn source_ranges(spec: &wire::ServiceSpec, notes: &mut Notes) -> Vec<Cidr> {
+    let follows = "the range is left out (and where no range is left, every client is admitted)";
+    notes.cidrs(&spec.load_balancer_source_ranges, "spec.loadBalancerSourceRanges", follows)
+}
+
+fn publish_not_ready_addresses(spec: &wire::ServiceSpec, notes: &mut Notes) -> bool {
+    let field = "spec.publishNotReadyAddresses";
+    *notes.get(&spec.publish_not_ready_addresses, field, "it counts as false").unwrap_or(&false)
 }
 
 fn created(wire: &wire::Service, notes: &mut Notes) -> Option<i64> {

@@ -1,5 +1,5 @@
 //! The Kubernetes API as a source, against a server that says what each test tells it to.
-#![allow(missing_docs, unreachable_pub)]
+#![allow(missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod config;
 mod faults;
