@@ -69,9 +69,8 @@ fn longest_rise(pairs: &[(usize, usize)]) -> Vec<(usize, usize)> {
             None => ends.push(index),
         }
     }
-    let chain = std::iter::successors(ends.last().copied(), |&index| {
-        before.get(index).copied().flatten()
-    });
+    let chain =
+        std::iter::successors(ends.last().copied(), |&index| before.get(index).copied().flatten());
     let mut rise: Vec<_> = chain.filter_map(|index| pairs.get(index).copied()).collect();
     rise.reverse();
     rise

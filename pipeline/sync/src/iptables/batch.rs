@@ -18,6 +18,10 @@ const UNITS_PER_BATCH: usize = 200;
 /// Refusals that say that the kernel holds something else than was thought.
 const OUT_OF_STEP: [i32; 3] = [libc::ENOENT, libc::EEXIST, libc::EBUSY];
 
+/// Refusals by the check for loops, which looks at everything at once: once a loop is made, every
+/// later message of the batch is refused too.
+const CONTAGIOUS: [i32; 2] = [libc::EMLINK, libc::ELOOP];
+
 /// Gathers units and sends them.
 pub(super) struct Batches<'a> {
     pub(super) socket: &'a mut Socket,
@@ -122,9 +126,8 @@ impl<'a> Batches<'a> {
         let mut blamed: BTreeMap<usize, Error> = BTreeMap::new();
         let mut whole = None;
         for failure in failures {
-            let within = |unit: &Unit| {
-                (unit.sequences.0..=unit.sequences.1).contains(&failure.sequence)
-            };
+            let within =
+                |unit: &Unit| (unit.sequences.0..=unit.sequences.1).contains(&failure.sequence);
             let place = units.iter().position(within);
             let error = self.explain(failure, place.and_then(|place| units.get(place)));
             let not_ours = matches!(error, Error::NotPermitted)
@@ -137,7 +140,10 @@ impl<'a> Batches<'a> {
             }
             match place {
                 Some(place) => {
-                    blamed.entry(place).or_insert(error);
+                    let contagious = error.number().is_some_and(|n| CONTAGIOUS.contains(&n));
+                    if blamed.is_empty() || !contagious {
+                        blamed.entry(place).or_insert(error);
+                    }
                 }
                 None => whole = whole.or(Some(error)),
             }
@@ -184,12 +190,10 @@ impl<'a> Batches<'a> {
     /// Names the message that the kernel objected to.
     fn explain(&self, failure: Failure, unit: Option<&Unit>) -> Error {
         let bytes = unit.and_then(|unit| self.out.bytes().get(unit.bytes.clone()));
-        let message = bytes
-            .and_then(|bytes| Messages(bytes).find(|one| one.sequence == failure.sequence));
-        let what = message.map_or_else(
-            || "take a batch".to_owned(),
-            |message| nftables::describe(&message),
-        );
+        let message =
+            bytes.and_then(|bytes| Messages(bytes).find(|one| one.sequence == failure.sequence));
+        let what = message
+            .map_or_else(|| "take a batch".to_owned(), |message| nftables::describe(&message));
         crate::netlink::refusal(&what, failure.errno, failure.text)
     }
 

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use model::Family;
-use render::iptables::{ChainId, Table, names};
+use render::iptables::{ChainId, Table, Target, names};
 
 use super::batch::Batches;
-use super::reconcile::jumps_to;
 use super::unit::deletion_rank;
-use super::{Iptables, decode, read};
+use super::{HeldRule, Iptables, read};
 use crate::Error;
 
 /// The chains by which kubelet shows that it uses these iptables.
@@ -57,16 +57,15 @@ struct Leading {
     /// Rules of built-in chains.
     jumps: Vec<(ChainId, u64)>,
     /// Our chains that rules of somebody else lead to, with the chain of one such rule.
-    foreign: BTreeMap<String, String>,
+    foreign: BTreeMap<Arc<str>, ChainId>,
 }
 
 pub(super) fn cleanup(iptables: &mut Iptables) -> Result<Cleaned, Error> {
     let mut cleaned = Cleaned::default();
     for family in Family::ALL {
         let chains = read::chains(&mut iptables.socket, family)?;
-        let kubelet = chains.keys().any(|id| {
-            id.table == Table::Mangle && KUBELET.contains(&&*id.name)
-        });
+        let kubelet =
+            chains.keys().any(|id| id.table == Table::Mangle && KUBELET.contains(&&*id.name));
         for table in [Table::Filter, Table::Nat, Table::Mangle] {
             let ours = chains.keys().filter(|id| {
                 let firewall = table == Table::Filter && &*id.name == names::KUBE_FIREWALL;
@@ -129,21 +128,30 @@ fn find_leading(
     ours: &Ours,
     chains: &BTreeMap<ChainId, bool>,
 ) -> Result<Leading, Error> {
-    let id = |name: &str| ChainId::new(ours.family, ours.table, name);
-    let which = (ours.family, ours.table, None);
-    read::rules(&mut iptables.socket, which, Leading::default, |leading, seen| {
-        let Some(to) = decode::leads_to(seen) else { return };
-        let (chain, to) = (id(seen.chain), id(to));
-        if !ours.chains.contains(&to) || ours.chains.contains(&chain) {
-            return;
-        }
-        let held = read::held_rule(ours.family, seen);
-        let base = chains.get(&chain).copied().unwrap_or_default();
+    let mut leading = Leading::default();
+    let others = chains.iter().filter(|(id, _)| {
+        id.family == ours.family && id.table == ours.table && !ours.chains.contains(*id)
+    });
+    for (chain, base) in others {
         // In a built-in chain, a plain jump is ours whatever its conditions are.
-        if base && jumps_to(held.rule.as_ref()).is_some() {
-            leading.jumps.push((chain, held.handle));
-        } else {
-            leading.foreign.insert(to.name.to_string(), chain.to_string());
+        let held = if *base { read::chain(&mut iptables.socket, chain)? } else { Vec::new() };
+        let plain: BTreeSet<u64> =
+            held.iter().filter(|held| jumps(held)).map(|held| held.handle).collect();
+        for (handle, to) in read::targets(&mut iptables.socket, chain)? {
+            if !ours.chains.contains(&ChainId::new(ours.family, ours.table, to.clone())) {
+                continue;
+            }
+            if plain.contains(&handle) {
+                leading.jumps.push((chain.clone(), handle));
+            } else {
+                leading.foreign.insert(to, chain.clone());
+            }
         }
-    })
+    }
+    Ok(leading)
+}
+
+fn jumps(held: &HeldRule) -> bool {
+    let target = held.rule.as_ref().and_then(|rule| rule.target.as_ref());
+    matches!(target, Some(Target::Jump(_)))
 }

@@ -18,7 +18,7 @@ mod unit;
 use std::collections::BTreeMap;
 
 use model::Owner;
-use render::iptables::{Change, ChainId, Ruleset};
+use render::iptables::{ChainId, Change, Ruleset};
 
 pub use cleanup::Cleaned;
 pub use read::{Held, HeldRule};
@@ -72,6 +72,11 @@ impl Iptables {
         probe_nf_tables(&mut socket)?;
         probe_compat(&mut socket)?;
         Ok(Self { socket, state: State::default(), buffer: Encoder::default() })
+    }
+
+    /// The socket that everything goes through, for measurements.
+    pub fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
     }
 
     /// Reads what the kernel holds of ours and writes what differs from the ruleset. Where nothing
@@ -169,19 +174,19 @@ fn probe_compat(socket: &mut Socket) -> Result<(), Error> {
     request.be32(2, 0);
     request.be32(3, 0);
     request.end(message);
-    socket.request("ask for the extension `comment`", &request, |_| {}).map_err(|error| {
-        match error.number() {
-            Some(libc::EINVAL | libc::EOPNOTSUPP) => Error::Unsupported {
-                feature: "interface for iptables' extensions in nf_tables",
-                module: "nft_compat",
-                option: "CONFIG_NFT_COMPAT",
-            },
-            Some(libc::ENOENT) => Error::Unsupported {
-                feature: "extension `comment` of iptables",
-                module: "xt_comment",
-                option: "CONFIG_NETFILTER_XT_MATCH_COMMENT",
-            },
-            _ => error,
-        }
+    socket.request("ask for the extension `comment`", &request, |_| {}).map_err(|error| match error
+        .number()
+    {
+        Some(libc::EINVAL | libc::EOPNOTSUPP) => Error::Unsupported {
+            feature: "interface for iptables' extensions in nf_tables",
+            module: "nft_compat",
+            option: "CONFIG_NFT_COMPAT",
+        },
+        Some(libc::ENOENT) => Error::Unsupported {
+            feature: "extension `comment` of iptables",
+            module: "xt_comment",
+            option: "CONFIG_NETFILTER_XT_MATCH_COMMENT",
+        },
+        _ => error,
     })
 }

@@ -1,18 +1,19 @@
 //! Comparing everything with what the kernel holds, and writing the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::{Family, Owner};
-use render::iptables::{ChainId, Part, Rule, RuleKey, Ruleset, Table, Target, names};
+use render::iptables::{ChainId, Part, Rule, RuleKey, Ruleset, Table, names};
 
 use super::align::{align, subject};
 use super::batch::Batches;
-use super::read::{self, HeldRule, held_rule};
+use super::read::{self, HeldRule};
 use super::state::State;
 use super::unit::deletion_rank;
 use super::{Iptables, Written, decode};
 use crate::Error;
-use crate::nftables::RuleSeen;
+use crate::netlink::Socket;
 
 /// The tables that are written.
 const TABLES: [Table; 2] = [Table::Filter, Table::Nat];
@@ -93,9 +94,11 @@ impl<'r> Desired<'r> {
             desired.own.extend(part.chains.iter().map(|(id, rules)| (id, &**rules)));
             for (chain, rules) in &part.shared {
                 let place = desired.shared.entry(chain.clone()).or_default();
-                place.extend((0..).zip(rules).map(|(index, rule)| {
-                    (RuleKey { owner: owner.clone(), index }, rule)
-                }));
+                place.extend(
+                    (0..)
+                        .zip(rules)
+                        .map(|(index, rule)| (RuleKey { owner: owner.clone(), index }, rule)),
+                );
             }
         }
         desired
@@ -103,120 +106,58 @@ impl<'r> Desired<'r> {
 }
 
 fn find(iptables: &mut Iptables, desired: &Desired<'_>) -> Result<Found, Error> {
+    let Iptables { socket, state, .. } = iptables;
     let mut found = Found::default();
     for family in Family::ALL {
-        let tables = read::tables(&mut iptables.socket, family)?;
-        let chains = read::chains(&mut iptables.socket, family)?;
-        iptables.state.tables.extend(tables.iter().map(|&table| (family, table)));
-        for table in TABLES.into_iter().filter(|table| tables.contains(table)) {
-            let chains: BTreeMap<_, _> = chains.iter().filter(|(id, _)| id.table == table).collect();
-            find_in_table(iptables, desired, (family, table), &chains, &mut found)?;
+        let tables = read::tables(socket, family)?;
+        state.tables.extend(tables.into_iter().map(|table| (family, table)));
+        let chains = read::chains(socket, family)?;
+        for (id, base) in chains.into_iter().filter(|(id, _)| TABLES.contains(&id.table)) {
+            if let Some((known, rules)) = desired.own.get_key_value(&id) {
+                if holds(socket, known, rules)? {
+                    found.equal.insert((*known).clone());
+                }
+                // The name is shared with the ruleset.
+                state.chains.insert((*known).clone());
+            } else if base || desired.shared.contains_key(&id) {
+                let held = read::chain(socket, &id)?;
+                if base {
+                    found.note_targets(&id, read::targets(socket, &id)?);
+                }
+                state.chains.insert(id.clone());
+                found.listed.insert(id, held);
+            } else if id.table == Table::Nat && names::is_dynamic(&id.name) {
+                found.stale.insert(id);
+            } else {
+                let targets = read::targets(socket, &id)?;
+                found.note_targets(&id, targets);
+            }
         }
     }
     Ok(found)
 }
 
-fn find_in_table(
-    iptables: &mut Iptables,
-    desired: &Desired<'_>,
-    (family, table): (Family, Table),
-    chains: &BTreeMap<&ChainId, &bool>,
-    found: &mut Found,
-) -> Result<(), Error> {
-    let start = || Look::new(desired, chains);
-    let look = read::rules(&mut iptables.socket, (family, table, None), start, |look, seen| {
-        look.take(family, seen);
-    })?;
-    for (name, role) in look.chains {
-        let id = ChainId::new(family, table, name);
-        match role {
-            Role::Own { rest, equal } => {
-                if equal && rest.is_empty() {
-                    found.equal.insert(id.clone());
-                }
-                // The name is shared with the ruleset where it can be.
-                let known = desired.own.get_key_value(&id).map_or(id, |(known, _)| (*known).clone());
-                iptables.state.chains.insert(known);
+/// Whether a chain holds just these rules.
+fn holds(socket: &mut Socket, id: &ChainId, rules: &[Rule]) -> Result<bool, Error> {
+    let start = || (rules, true);
+    let (rest, equal) =
+        read::rules(socket, id, start, |(rest, equal), seen| match rest.split_first() {
+            Some((next, others)) if decode::read_rule(id.family, seen).as_ref() == Some(next) => {
+                *rest = others;
             }
-            Role::Listed { rules, .. } => {
-                found.listed.insert(id.clone(), rules);
-                iptables.state.chains.insert(id);
-            }
-            Role::Stale => {
-                found.stale.insert(id);
-            }
-        }
-    }
-    let led_to = look.led_to.into_iter();
-    found.led_to.extend(led_to.map(|name| ChainId::new(family, table, name)));
-    Ok(())
+            _ => *equal = false,
+        })?;
+    Ok(equal && rest.is_empty())
 }
 
-/// What a chain of the kernel is to us; chains of others are not listed.
-enum Role<'d> {
-    Own {
-        /// The rules that are still to come.
-        rest: &'d [Rule],
-        equal: bool,
-    },
-    Listed {
-        base: bool,
-        rules: Vec<HeldRule>,
-    },
-    Stale,
-}
-
-/// One pass over the rules of a table.
-struct Look<'d> {
-    chains: BTreeMap<&'d str, Role<'d>>,
-    led_to: BTreeSet<String>,
-}
-
-impl<'d> Look<'d> {
-    fn new(desired: &Desired<'d>, chains: &BTreeMap<&'d ChainId, &bool>) -> Self {
-        let roles = chains.iter().filter_map(|(id, base)| {
-            let role = if let Some(rules) = desired.own.get(*id) {
-                Role::Own { rest: rules, equal: true }
-            } else if **base || desired.shared.contains_key(*id) {
-                Role::Listed { base: **base, rules: Vec::new() }
-            } else if id.table == Table::Nat && names::is_dynamic(&id.name) {
-                Role::Stale
-            } else {
-                return None;
-            };
-            Some((&*id.name, role))
-        });
-        Self { chains: roles.collect(), led_to: BTreeSet::new() }
-    }
-
-    fn take(&mut self, family: Family, seen: &RuleSeen<'_>) {
-        let foreign = match self.chains.get_mut(seen.chain) {
-            Some(Role::Own { rest, equal }) => {
-                let held = decode::read_rule(family, seen);
-                match rest.split_first() {
-                    Some((next, others)) if held.as_ref() == Some(next) => *rest = others,
-                    _ => *equal = false,
-                }
-                false
-            }
-            Some(Role::Listed { base, rules }) => {
-                rules.push(held_rule(family, seen));
-                *base
-            }
-            Some(Role::Stale) => false,
-            None => true,
-        };
-        if foreign && let Some(chain) = decode::leads_to(seen) {
-            self.led_to.insert(chain.to_owned());
-        }
+impl Found {
+    fn note_targets(&mut self, by: &ChainId, targets: BTreeMap<u64, Arc<str>>) {
+        let ids = targets.into_values().map(|name| ChainId::new(by.family, by.table, name));
+        self.led_to.extend(ids);
     }
 }
 
-fn compare_shared<'r>(
-    state: &mut State,
-    desired: &Desired<'r>,
-    found: &Found,
-) -> SharedWork<'r> {
+fn compare_shared<'r>(state: &mut State, desired: &Desired<'r>, found: &Found) -> SharedWork<'r> {
     let mut work = SharedWork::default();
     for (chain, wanted) in &desired.shared {
         let none = Vec::new();
@@ -295,11 +236,11 @@ fn write_owner(
     shared: &OwnerWork<'_>,
     found: &Found,
 ) -> Result<(), Error> {
-    let own = part.chains.iter().filter(|(id, _)| {
-        *owner != Owner::Node && !found.equal.contains(*id)
-    });
+    let own =
+        part.chains.iter().filter(|(id, _)| *owner != Owner::Node && !found.equal.contains(*id));
     let none = Vec::new();
-    batches.add(Some(owner), false, |unit| {
+    // Without the jumps, nothing works at all.
+    batches.add(Some(owner), *owner == Owner::Node, |unit| {
         unit.write(own)?;
         for (chain, key, rule) in &shared.insert {
             unit.insert(chain, key.clone(), rule)?;
@@ -368,12 +309,4 @@ fn learn_handles(
         }
     }
     Ok(())
-}
-
-/// Whether a rule leads into a chain of ours.
-pub(super) fn jumps_to<'a>(rule: Option<&'a Rule>) -> Option<&'a str> {
-    match rule.and_then(|rule| rule.target.as_ref()) {
-        Some(Target::Jump(chain)) => Some(chain),
-        _ => None,
-    }
 }

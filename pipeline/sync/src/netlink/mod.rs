@@ -92,6 +92,8 @@ pub struct Socket {
     budget: usize,
     sequence: u32,
     receive: Vec<u8>,
+    /// The messages of each batch that was sent, while somebody wants to know.
+    recorded: Option<Vec<Vec<u8>>>,
 }
 
 impl Socket {
@@ -123,7 +125,7 @@ impl Socket {
             SendBudget::Bytes(limit) => granted.min(limit),
             SendBudget::Forced | SendBudget::Granted => granted,
         };
-        Ok(Self { fd, budget, sequence: 1, receive: vec![0; RECEIVE] })
+        Ok(Self { fd, budget, sequence: 1, receive: vec![0; RECEIVE], recorded: None })
     }
 
     /// How many bytes of messages one batch may hold.
@@ -136,6 +138,17 @@ impl Socket {
     pub fn next_sequence(&mut self) -> u32 {
         self.sequence = self.sequence.checked_add(1).unwrap_or(1);
         self.sequence
+    }
+
+    /// Keeps the messages of every batch from now on, so that a benchmark can send the same to a
+    /// bare kernel; [`Socket::recorded`] hands them out.
+    pub fn record(&mut self) {
+        self.recorded = Some(Vec::new());
+    }
+
+    /// The messages of each batch since [`Socket::record`], which ends here.
+    pub fn recorded(&mut self) -> Vec<Vec<u8>> {
+        self.recorded.take().unwrap_or_default()
     }
 
     /// Sends one request and hands every answer to a function.
@@ -229,6 +242,9 @@ impl Socket {
         slices.extend(parts.iter().map(|part| IoSlice::new(part)));
         slices.push(IoSlice::new(end));
         self.send("send a batch", &slices)?;
+        if let Some(recorded) = &mut self.recorded {
+            recorded.push(parts.concat());
+        }
         self.replies()
     }
 

@@ -231,12 +231,7 @@ impl<'a> Iterator for Expressions<'a> {
     fn next(&mut self) -> Option<Expression<'a>> {
         let attributes = self.0.next()?.nested();
         let data = attributes.nested(DATA);
-        Some(
-            attributes
-                .text(NAME)
-                .and_then(|name| read(name, data))
-                .unwrap_or(Expression::Other),
-        )
+        Some(attributes.text(NAME).and_then(|name| read(name, data)).unwrap_or(Expression::Other))
     }
 }
 

@@ -199,7 +199,8 @@ impl To<'_> {
         out.end(message);
     }
 
-    /// Asks for all rules of the table, or of one chain.
+    /// Asks for all rules of the table, or of one chain. The kernel's time for a whole table grows
+    /// with the square of its rules.
     pub fn dump_rules(&self, out: &mut Encoder, chain: Option<&str>) {
         let message = out.message(self.header(message::GET_RULE, DUMP));
         out.text(rule_attribute::TABLE, self.table);

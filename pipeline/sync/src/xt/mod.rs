@@ -135,9 +135,8 @@ pub fn write_match(out: &mut Encoder, one: &Match) {
         Match::Recent { list, action } => write_recent(out, list, *action),
         Match::Random(probability) => {
             // The second copy is what iptables' own check of the other mode leaves behind.
-            let info = block::<24>()
-                .set(4, probability.to_ne_bytes())
-                .set(12, probability.to_ne_bytes());
+            let info =
+                block::<24>().set(4, probability.to_ne_bytes()).set(12, probability.to_ne_bytes());
             extension(out, "match", "statistic", 0, |out| out.put(&info.0));
         }
         Match::Nfacct(name) => extension(out, "match", "nfacct", 1, |out| {

@@ -26,13 +26,11 @@ pub fn read_match(extension: Extension<'_>, family: Family) -> Option<Match> {
             value: read_u32(data, 0)?,
             mask: read_u32(data, 4)?,
         }),
-        ("addrtype", 1) => {
-            match (read_u16(data, 0)?, read_u16(data, 2)?, read_u32(data, 4)?) {
-                (TYPE_LOCAL, 0, 0) => Some(Match::SourceLocal),
-                (0, TYPE_LOCAL, 0) => Some(Match::DestinationLocal),
-                _ => None,
-            }
-        }
+        ("addrtype", 1) => match (read_u16(data, 0)?, read_u16(data, 2)?, read_u32(data, 4)?) {
+            (TYPE_LOCAL, 0, 0) => Some(Match::SourceLocal),
+            (0, TYPE_LOCAL, 0) => Some(Match::DestinationLocal),
+            _ => None,
+        },
         // Revision 2 lacks the upper ends of the port ranges behind what is read here.
         ("conntrack", 2 | 3) => read_conntrack(data),
         ("recent", 1) => read_recent(data, family),
@@ -102,8 +100,7 @@ fn read_recent(data: &[u8], family: Family) -> Option<Match> {
     let destination = *data.get(10 + RECENT_NAME)? != 0;
     let length = if family == Family::V4 { 4 } else { 16 };
     let whole = data.get(212..212 + length)?.iter().all(|&byte| byte == 0xff);
-    (!inverted && !destination && whole)
-        .then(|| Match::Recent { list: list.into(), action })
+    (!inverted && !destination && whole).then(|| Match::Recent { list: list.into(), action })
 }
 
 /// Reads a target.

@@ -158,10 +158,12 @@ pub(crate) fn server(family: Family, number: usize, endpoints: &[usize]) -> Virt
 pub(crate) fn intent(services: &BTreeMap<usize, Vec<usize>>) -> Intent {
     let node = NodeIntent {
         node: "node".into(),
-        local_traffic: PerFamily::of(|family| LocalTraffic::Source(match family {
-            Family::V4 => "10.244.0.0/16".parse().unwrap(),
-            Family::V6 => "fd00:0:0:f4::/64".parse().unwrap(),
-        })),
+        local_traffic: PerFamily::of(|family| {
+            LocalTraffic::Source(match family {
+                Family::V4 => "10.244.0.0/16".parse().unwrap(),
+                Family::V6 => "fd00:0:0:f4::/64".parse().unwrap(),
+            })
+        }),
         node_ports: PerFamily::of(|family| NodePortAccept::AnyLocal {
             loopback: family == Family::V4,
         }),

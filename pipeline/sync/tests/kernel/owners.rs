@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{Family, Owner};
-use render::iptables::{Change, ChainId, Inverted, Part, Rule, Ruleset, Table, Target, diff};
+use render::iptables::{ChainId, Change, Inverted, Part, Rule, Ruleset, Table, Target, diff};
 use sync::Error;
 use sync::iptables::Iptables;
 use sync::netlink::SendBudget;
@@ -36,9 +36,8 @@ fn assert_unchanged(iptables: &mut Iptables, ruleset: &Ruleset) {
 
 fn changes(old: &Ruleset, new: &Ruleset) -> BTreeMap<Owner, Change> {
     let owners = old.parts.keys().chain(new.parts.keys());
-    let changes = owners.map(|owner| {
-        (owner.clone(), diff(owner, old.parts.get(owner), new.parts.get(owner)))
-    });
+    let changes = owners
+        .map(|owner| (owner.clone(), diff(owner, old.parts.get(owner), new.parts.get(owner))));
     changes.filter(|(_, change)| *change != Change::default()).collect()
 }
 
@@ -227,7 +226,9 @@ fn cleanup_keeps_what_somebody_else_leads_to() {
         sh("iptables -t nat -N CNI; iptables -t nat -A CNI -p tcp -j KUBE-MARK-MASQ");
         let cleaned = iptables.cleanup().unwrap();
         assert_eq!(cleaned.kept.len(), 1, "{cleaned}");
-        assert!(cleaned.to_string().contains("kept IPv4 nat KUBE-MARK-MASQ: a rule of IPv4 nat CNI"));
+        assert!(
+            cleaned.to_string().contains("kept IPv4 nat KUBE-MARK-MASQ: a rule of IPv4 nat CNI")
+        );
         let nat = sh("iptables-save -t nat");
         assert!(nat.contains("-A CNI -p tcp -j KUBE-MARK-MASQ") && !nat.contains("KUBE-SERVICES"));
         sh("iptables -t nat -F CNI");
@@ -252,7 +253,10 @@ fn stale_chains_go_unless_somebody_leads_to_them() {
         assert!(written.refused.is_empty(), "{:?}", written.refused);
         let nat = sh("iptables-save -t nat");
         assert!(!nat.contains("STALE") && !nat.contains("-A KUBE-SEP-USED"), "{nat}");
-        assert!(nat.contains("-A CNI -j KUBE-SEP-USED") && nat.contains(":KUBE-XLB-OTHER"), "{nat}");
+        assert!(
+            nat.contains("-A CNI -j KUBE-SEP-USED") && nat.contains(":KUBE-XLB-OTHER"),
+            "{nat}"
+        );
         assert!(sh("iptables-save -t filter").contains(":KUBE-SVC-STALE"), "not ours in filter");
     });
 }
@@ -304,7 +308,8 @@ fn jumps_are_put_first_where_missing_and_left_where_they_stand() {
         // The node's own change does the same.
         sh("iptables -t nat -F OUTPUT");
         let node = &ruleset.parts[&Owner::Node];
-        let change = diff(&Owner::Node, None, Some(&Part { jumps: node.jumps.clone(), ..Part::default() }));
+        let change =
+            diff(&Owner::Node, None, Some(&Part { jumps: node.jumps.clone(), ..Part::default() }));
         let written = iptables.apply(&BTreeMap::from([(Owner::Node, change)])).unwrap();
         assert_eq!(written.messages, 3);
         assert_unchanged(&mut iptables, &ruleset);
@@ -417,21 +422,33 @@ fn an_owner_that_the_kernel_refuses_costs_only_itself() {
 #[test]
 fn an_incremental_refusal_costs_only_its_owner() {
     within(|| {
-        let old = ruleset(&services(5, 1));
-        let mut iptables = load(&old);
-        let mut new = ruleset(&services(9, 1));
-        let chain = ChainId::new(Family::V4, Table::Nat, "KUBE-SVC-LOOP");
-        let rules = vec![Rule::to(Target::Jump("KUBE-SVC-LOOP".into()))];
-        let good = new.clone();
-        new.parts.get_mut(&owner(6)).unwrap().chains.insert(chain, rules);
-        let written = iptables.apply(&changes(&old, &new)).unwrap();
-        let [(refused, error)] = &written.refused[..] else { panic!("{written:?}") };
-        assert_eq!(*refused, owner(6), "{error}");
-        let mut without = good.clone();
-        without.parts.remove(&owner(6));
-        assert_eq!(saved(), text(&without));
-        let healed = iptables.reconcile(&good).unwrap();
-        assert!(healed.refused.is_empty());
-        assert_eq!(saved(), text(&good));
+        let id = |table, name: &str| ChainId::new(Family::V4, table, name);
+        let to = |name: &str| Rule::to(Target::Jump(name.into()));
+        // Refused by itself: this target belongs into another table. Refused with the whole batch,
+        // without saying for whom: a loop.
+        let masquerade = vec![Rule::to(Target::Masquerade { random_fully: true })];
+        for (chain, rules) in [
+            (id(Table::Filter, "KUBE-BAD"), masquerade),
+            (id(Table::Nat, "KUBE-SVC-LOOP"), vec![to("KUBE-SVC-LOOP")]),
+        ] {
+            let old = ruleset(&services(5, 1));
+            let mut iptables = load(&old);
+            let good = ruleset(&services(9, 1));
+            let mut new = good.clone();
+            let part = new.parts.get_mut(&owner(6)).unwrap();
+            part.shared.insert(id(chain.table, "KUBE-SERVICES"), vec![to(&chain.name)]);
+            part.chains.insert(chain, rules);
+            let written = iptables.apply(&changes(&old, &new)).unwrap();
+            let [(refused, error)] = &written.refused[..] else { panic!("{written:?}") };
+            assert_eq!(*refused, owner(6), "{error}");
+            let mut without = good.clone();
+            without.parts.remove(&owner(6));
+            assert_eq!(saved(), text(&without));
+            let healed = iptables.reconcile(&good).unwrap();
+            assert!(healed.refused.is_empty());
+            assert_eq!(saved(), text(&good));
+            iptables.cleanup().unwrap();
+            sh("iptables -F; iptables -X");
+        }
     });
 }
