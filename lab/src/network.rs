@@ -43,7 +43,7 @@ impl Lab {
         LabBuilder::new(Shape::Full, nodes.into_iter().map(Into::into).collect())
     }
 
-    /// The namespace of a node, a Pod or the [`OUTSIDE`] host.
+    /// The namespace of a node, a Pod or the [`OUTSIDE`](crate::OUTSIDE) host.
     ///
     /// # Errors
     /// [`LabError::Description`] if the lab has no such place.
