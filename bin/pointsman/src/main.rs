@@ -1,1 +1,42 @@
-fn main() {}
+//! The `pointsman` program: parses what was said, runs one command, and turns its end into an exit
+//! code. The only crate that wires the stages of the path together.
+
+mod agent;
+mod cli;
+mod commands;
+mod config;
+mod dataplane;
+mod journal;
+mod pace;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    journal::start(&cli.log);
+    let outcome = match cli.command {
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Render(arguments) => commands::render::run(&arguments),
+        Command::Cleanup(arguments) => commands::cleanup::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell the person if even this fails.
+            let _ = writeln!(std::io::stderr(), "pointsman: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `pointsman render | head` ends the reader early; that is no failure of ours.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    io.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}

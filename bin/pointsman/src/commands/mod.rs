@@ -1,0 +1,5 @@
+//! One verb each.
+
+pub(crate) mod cleanup;
+pub(crate) mod render;
+pub(crate) mod run;

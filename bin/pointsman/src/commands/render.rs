@@ -1,0 +1,128 @@
+//! `pointsman render`: what a node would hold, printed; nothing is changed.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use model::{Change, Cluster, Family, Host, HostAddress, Node, Notice};
+use render::iptables::Options;
+
+use crate::cli::{Border, FamilyName, OutputFormat, RenderArguments};
+use crate::commands::run::{self, runtime};
+use crate::config;
+
+pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
+    let node = config::node_name(&arguments.source)?;
+    let config = config::routing(&node, &arguments.routing)?;
+    let (mut cluster, unreadable) = read(arguments, &node)?;
+    match cluster.node(&node) {
+        Some(known) => {
+            let host = host_of(known);
+            cluster.apply(Change::Host(host));
+        }
+        None => tracing::warn!(
+            node,
+            "no Node object of this name: its zone, addresses and podCIDRs count as unknown"
+        ),
+    }
+    let (intent, notices) = plan::plan(&cluster, &config);
+    notices.iter().for_each(say);
+    let mut out = std::io::stdout().lock();
+    match arguments.show {
+        Border::Cluster => print_json(&mut out, &cluster)?,
+        Border::Intent => print_json(&mut out, &intent)?,
+        Border::Rules => {
+            let options = Options {
+                masquerade_bit: arguments.routing.iptables_masquerade_bit,
+                ..Options::default()
+            };
+            let ruleset = render::iptables::ruleset(&intent, &options);
+            let families = Family::ALL.into_iter().filter(|&family| match arguments.family {
+                None => true,
+                Some(FamilyName::Ipv4) => family == Family::V4,
+                Some(FamilyName::Ipv6) => family == Family::V6,
+            });
+            let texts: Vec<(Family, String)> =
+                families.map(|family| (family, ruleset.to_text(family))).collect();
+            match arguments.output {
+                OutputFormat::Text => {
+                    for (family, text) in &texts {
+                        write!(out, "# {family}\n{text}")?;
+                    }
+                }
+                OutputFormat::Json => {
+                    let by_family: serde_json::Map<_, _> = texts
+                        .into_iter()
+                        .map(|(family, text)| {
+                            let lines = text.lines().map(Into::into).collect();
+                            (family.to_string(), serde_json::Value::Array(lines))
+                        })
+                        .collect();
+                    print_json(&mut out, &by_family)?;
+                }
+            }
+        }
+    }
+    out.flush()?;
+    if unreadable > 0 {
+        bail!("{unreadable} of the manifests could not be read and are not in this output");
+    }
+    Ok(())
+}
+
+/// The cluster as it is now, and how many manifests could not be read.
+fn read(arguments: &RenderArguments, node: &str) -> Result<(Cluster, usize)> {
+    let mut cluster = Cluster::default();
+    if let Some(folder) = &arguments.source.manifests {
+        let contents = intake::folder::read(folder)?;
+        contents.notices.iter().for_each(say);
+        contents.errors.iter().for_each(|error| tracing::error!("{error}"));
+        contents.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
+        return Ok((cluster, contents.errors.len()));
+    }
+    let wait = Duration::from_secs(arguments.timeout);
+    let (mut deliveries, _source) = run::start_api(&arguments.source, node)?;
+    let complete = async {
+        while let Some(delivery) = deliveries.recv().await {
+            delivery.notices.iter().for_each(say);
+            delivery.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
+            if delivery.complete {
+                return Ok(());
+            }
+        }
+        bail!("the Kubernetes API ended the conversation before every list was complete")
+    };
+    runtime()?.block_on(async {
+        tokio::time::timeout(wait, complete).await.with_context(|| {
+            format!(
+                "the Kubernetes API gave no complete answer within {} s (--timeout); the log above \
+                 names the cause",
+                wait.as_secs()
+            )
+        })?
+    })?;
+    Ok((cluster, 0))
+}
+
+/// What the node's machine would say of itself, as far as its Node object knows.
+fn host_of(node: &Node) -> Host {
+    let own = node.internal_ips.iter().chain(&node.external_ips).copied();
+    let named = |interface: &'static str| {
+        move |address| HostAddress { address, interface: interface.into() }
+    };
+    let loopback = Family::ALL.map(Family::loopback);
+    Host {
+        addresses: own.map(named("node")).chain(loopback.map(named("lo"))).collect(),
+        conntrack_be_liberal: false,
+    }
+}
+
+fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn say(notice: &Notice) {
+    tracing::warn!(object = %notice.object, reason = ?notice.reason, "{}", notice.message);
+}

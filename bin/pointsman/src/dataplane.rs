@@ -1,0 +1,106 @@
+//! The dataplanes behind one trait: an Intent in, packets routed. Each joins a renderer (pure) to
+//! a writer (the kernel).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{NamespacedName, Owner};
+use plan::{Intent, VirtualServer};
+use render::iptables::{Change, Options, Part};
+use sync::iptables::{Iptables, Written};
+use tracing::warn;
+
+/// How an Intent reaches the kernel.
+pub(crate) trait Dataplane {
+    /// Makes the kernel hold exactly this Intent, whatever it held of ours before.
+    fn reconcile(&mut self, intent: &Intent) -> Result<Written, sync::Error>;
+
+    /// Goes from one accepted Intent to the next by what differs for these owners.
+    fn apply(
+        &mut self,
+        accepted: &Intent,
+        next: &Intent,
+        owners: &BTreeSet<Owner>,
+    ) -> Result<Written, sync::Error>;
+}
+
+/// kube-proxy's chains, as iptables lists them.
+pub(crate) struct IptablesDataplane {
+    kernel: Iptables,
+    options: Options,
+    /// The kernel setting that lets loopback addresses leave by other interfaces is still to be
+    /// made, once the rules that keep strangers out are in place.
+    route_localnet_due: bool,
+}
+
+impl IptablesDataplane {
+    pub(crate) fn new(kernel: Iptables, options: Options) -> Self {
+        Self { kernel, options, route_localnet_due: true }
+    }
+
+    /// NodePorts on loopback need `route_localnet`; KUBE-FIREWALL must stand before it
+    /// (CVE-2020-8558), so this comes after the first write that the kernel accepted.
+    fn route_localnet(&mut self, intent: &Intent) {
+        if !self.route_localnet_due || !intent.node.localhost_node_ports {
+            return;
+        }
+        match sync::sysctl::ensure("net/ipv4/conf/all/route_localnet", "1") {
+            Ok(()) => self.route_localnet_due = false,
+            Err(error) => warn!("{error}; NodePorts do not answer on loopback addresses"),
+        }
+    }
+
+    /// What one owner contributes under an Intent; `None` where it asks for nothing.
+    fn part(&self, intent: &Intent, owner: &Owner) -> Option<Part> {
+        match owner {
+            Owner::Node => Some(render::iptables::node(&intent.node, &self.options)),
+            Owner::Service(name) => {
+                let servers: &[VirtualServer] = intent.servers.get(name)?;
+                Some(render::iptables::owner(&intent.node, servers, &self.options))
+            }
+        }
+    }
+}
+
+impl Dataplane for IptablesDataplane {
+    fn reconcile(&mut self, intent: &Intent) -> Result<Written, sync::Error> {
+        let written = self.kernel.reconcile(&render::iptables::ruleset(intent, &self.options))?;
+        self.route_localnet(intent);
+        Ok(written)
+    }
+
+    fn apply(
+        &mut self,
+        accepted: &Intent,
+        next: &Intent,
+        owners: &BTreeSet<Owner>,
+    ) -> Result<Written, sync::Error> {
+        // Rules of every owner may name a fact of the node (how Pods are recognised, say).
+        let node_differs = owners.contains(&Owner::Node);
+        let everybody: BTreeSet<Owner>;
+        let concerned = if node_differs {
+            let names = accepted.servers.keys().chain(next.servers.keys());
+            let services = names.map(|name: &NamespacedName| Owner::Service(name.clone()));
+            everybody = services.chain([Owner::Node]).collect();
+            &everybody
+        } else {
+            owners
+        };
+        let mut changes: BTreeMap<Owner, Change> = BTreeMap::new();
+        for owner in concerned {
+            let (old, new) = (self.part(accepted, owner), self.part(next, owner));
+            let change = render::iptables::diff(owner, old.as_ref(), new.as_ref());
+            if change != Change::default() {
+                changes.insert(owner.clone(), change);
+            }
+        }
+        let written = match self.kernel.apply(&changes) {
+            Err(error @ sync::Error::OutOfStep { .. }) => {
+                warn!("{error}; comparing with the kernel");
+                return self.reconcile(next);
+            }
+            written => written?,
+        };
+        self.route_localnet(next);
+        Ok(written)
+    }
+}
