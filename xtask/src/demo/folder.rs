@@ -24,13 +24,13 @@ spec:
   clusterIP: 10.96.0.80
 ";
 
-/// What `kubectl expose deployment my-app --name=my-service-nodeport --type=NodePort --port=80
+/// What `kubectl expose deployment my-app --name=my-app-nodeport --type=NodePort --port=80
 /// --target-port=8080` adds.
-pub(super) const MY_SERVICE_NODEPORT: &str = "\
+pub(super) const MY_APP_NODEPORT: &str = "\
 apiVersion: v1
 kind: Service
 metadata:
-  name: my-service-nodeport
+  name: my-app-nodeport
 spec:
   type: NodePort
   selector:

@@ -100,7 +100,7 @@ impl Stage {
     fn write_folder(&self) -> Result<()> {
         title("The manifests");
         self.folder.write("my-service.yaml", folder::MY_SERVICE)?;
-        self.folder.write("my-service-nodeport.yaml", folder::MY_SERVICE_NODEPORT)?;
+        self.folder.write("my-app-nodeport.yaml", folder::MY_APP_NODEPORT)?;
         for (index, node) in NODES.into_iter().enumerate() {
             let number = self.lab.node_number(node)?;
             let cidr = pod_cidr(number, Family::V4).to_string();
@@ -154,7 +154,8 @@ impl Stage {
             "No iptables program was called to write them, but it reads them as its own. Each Pod\n\
              has a chain KUBE-SEP-… with its address, each Service port a chain KUBE-SVC-… that\n\
              picks one: the first Pod of four with probability 1/4, then 1/3, then 1/2, then the\n\
-             last, which makes equal shares."
+             last, which makes equal shares. KUBE-MARK-MASQ marks packets that shall leave under\n\
+             the node's own address."
         );
         self.show("nat", "my-service")?;
         println!("The table filter accepts what was translated, and rejects where no Pod is left:");
@@ -312,7 +313,7 @@ impl Stage {
 
     /// Stops the agents and asks once more.
     pub(super) fn stop_agents(&mut self) -> Result<()> {
-        title("Both pointsmen are stopped");
+        title("Both pointsman processes are stopped");
         self.agents.iter_mut().try_for_each(Agent::stop)?;
         let table = Table::start(&PODS);
         self.row(&table, CLIENT, "cluster IP", CLUSTER_IP, client_ip())?;
