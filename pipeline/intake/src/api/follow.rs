@@ -10,7 +10,7 @@ use super::backoff::up_to;
 use super::connection::Answer;
 use super::item::{self, Item};
 use super::kind::{Kind, Watched};
-use super::watch::{End, OVERRUN, Step, Watch};
+use super::watch::{End, Step, Watch};
 use super::{Batch, Error};
 use crate::wire::{EventKind, Status, WatchEvent};
 
@@ -41,7 +41,7 @@ impl<K: Watched> Watch<K> {
         let started = Instant::now();
         let mut spoke = false;
         self.state.change(|state| state.connected = true);
-        while let Some(line) = answer.line(started + length + OVERRUN).await? {
+        while let Some(line) = answer.line(started + length + self.timing.overrun).await? {
             let event = read::<K>(line, &mut self.names);
             match event {
                 Err(Unread::End(status)) => return Err(answer.ended(&status)),

@@ -60,6 +60,8 @@ pub struct Timing {
     pub refused_again: Duration,
     /// How long a watch is asked to last, at least; at most it is twice as long.
     pub watch_length: Duration,
+    /// How long a server may overrun the end of a watch that it was asked for.
+    pub overrun: Duration,
 }
 
 impl Default for Timing {
@@ -73,6 +75,7 @@ impl Default for Timing {
             short_watch: Duration::from_secs(1),
             refused_again: Duration::from_secs(600),
             watch_length: Duration::from_secs(300),
+            overrun: Duration::from_secs(30),
         }
     }
 }

@@ -22,9 +22,6 @@ pub(super) const PAGE: &str = "500";
 /// How many very short watches in a row make the list be fetched in pages instead.
 const SHORT_WATCHES: u32 = 3;
 
-/// How long a server may overrun the end of a watch that it was asked for.
-pub(super) const OVERRUN: Duration = Duration::from_secs(30);
-
 /// How long a server's wish for rest is granted at most: a slip of its configuration must not cut
 /// the node off for a day.
 const LONGEST_REST: Duration = Duration::from_secs(120);

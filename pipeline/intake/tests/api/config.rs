@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use intake::Error;
-use intake::api::{ApiOptions, ApiSource};
+use intake::api::{ApiOptions, ApiSource, Kind};
 
 use crate::server::{Ask, Reply, SERVICES, Server, end_of_list, event};
 use crate::{Reader, service, timing};
@@ -148,6 +148,20 @@ async fn a_bad_kubeconfig_is_refused_with_its_file_and_field() {
     let error = refused(options(missing.clone())).await.to_string();
     assert!(error.contains(&missing.display().to_string()), "{error}");
     assert!(error.contains("No such file"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_unreachable() {
+    let folder = Folder::new();
+    let server = Server::start().await;
+    let url = server.url.replace("http://", "https://");
+    let config = kubeconfig(&url, ", insecure-skip-tls-verify: true", "token: t");
+    let mut reader = Reader::with(options(folder.write("config", &config)), timing()).await;
+    reader.until("a failure", |reader| reader.failure(Kind::Service).is_some()).await;
+    let failure = reader.failure(Kind::Service).unwrap();
+    assert!(failure.contains(&format!("{url} cannot be reached")), "{failure}");
+    assert!(failure.contains("tls"), "{failure}");
+    assert_eq!(reader.deliveries, 0);
 }
 
 #[tokio::test]

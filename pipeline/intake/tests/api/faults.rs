@@ -51,15 +51,30 @@ async fn bookmarks_keep_a_quiet_watch_alive_and_carry_its_version() {
 }
 
 #[tokio::test]
-async fn a_watch_that_outlives_its_time_in_silence_is_left() {
+async fn a_watch_is_asked_to_end_and_left_if_it_does_not() {
     let server = Server::start().await;
-    server.say(SERVICES, Ask::StreamList, Reply::watch(a_and_b()));
     let mut reader = Reader::start(&server, timing()).await;
     reader.until_complete().await;
     let asked = &server.asked(SERVICES, Ask::StreamList)[0].query;
     let seconds: u64 = asked["timeoutSeconds"].parse().unwrap();
     assert!((60..=120).contains(&seconds), "{asked:?}");
     assert_eq!(asked["allowWatchBookmarks"], "true");
+
+    // Bookmarks go on and on, long after the end that was asked for.
+    let server = Server::start().await;
+    let bookmark = event("BOOKMARK", json!({"metadata": {"resourceVersion": "77"}}));
+    let mut pieces: Vec<_> = a_and_b().into_iter().map(line).collect();
+    for _ in 0..1000 {
+        pieces.push(Piece::Wait(Duration::from_millis(20)));
+        pieces.push(line(bookmark.clone()));
+    }
+    server.say(SERVICES, Ask::StreamList, Reply::Stream(pieces));
+    server.say(SERVICES, Ask::Watch, Reply::watch([event("ADDED", service("c", 78))]));
+    let (watch_length, overrun) = (Duration::from_millis(100), Duration::from_millis(100));
+    let mut reader = Reader::start(&server, Timing { watch_length, overrun, ..timing() }).await;
+    reader.until("c", |reader| reader.has("c")).await;
+    assert_eq!(server.asked(SERVICES, Ask::Watch)[0].query["resourceVersion"], "77");
+    assert_eq!(server.asked(SERVICES, Ask::StreamList)[0].query["timeoutSeconds"], "1");
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ pub fn timing() -> Timing {
         short_watch: Duration::from_secs(1),
         refused_again: Duration::from_secs(60),
         watch_length: Duration::from_secs(60),
+        overrun: Duration::from_secs(30),
     }
 }
 
