@@ -2,7 +2,7 @@
 //! [`Cluster`](model::Cluster).
 //!
 //! In: what others wrote. Out: [`Delivery`]s of values that were read and checked. What cannot be
-//! used is left out and named in a [`Notice`](model::Notice); everything else goes on.
+//! used is left out and named in a [`Notice`]; everything else goes on.
 
 pub mod api;
 pub mod convert;
