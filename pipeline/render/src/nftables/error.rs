@@ -10,7 +10,7 @@ pub enum Error {
     /// Pods and the node itself are sent to different pools, or the one is refused and the other
     /// not, or Pods are masqueraded and the node is not.
     #[error(
-        "{port}: Pods and the node itself are treated in a way that nftables mode cannot tell apart; report this as a defect, with the Service"
+        "{port}: Pods and the node itself are treated in a way that nftables mode cannot tell apart; report this as a defect of the plan"
     )]
     PodAndNodeDiffer {
         /// The Service port.
@@ -18,7 +18,7 @@ pub enum Error {
     },
     /// A route delivers to a pool without endpoints.
     #[error(
-        "{port}: a route leads to the empty {pool:?} pool; report this as a defect, with the Service and its EndpointSlices"
+        "{port}: a route leads to the empty {pool:?} pool; report this as a defect of the plan"
     )]
     EmptyPool {
         /// The Service port.

@@ -3,5 +3,4 @@
 mod changes;
 mod fixture;
 mod kernel;
-mod packets;
 mod shape;
