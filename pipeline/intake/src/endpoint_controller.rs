@@ -75,7 +75,8 @@ impl Pod {
     /// The number of a Service port's target in this Pod.
     fn resolve(&self, port: &ServicePort) -> Option<u16> {
         match &port.target_port {
-            None => Some(port.port),
+            // Left out because what stood there was wrong: guessing would reach another server.
+            None => None,
             Some(TargetPort::Number(number)) => Some(*number),
             Some(TargetPort::Name(name)) => self
                 .ports

@@ -201,6 +201,15 @@ fn named_ports_are_resolved_per_pod_and_protocol() {
 }
 
 #[test]
+fn a_target_port_that_is_none_reaches_nothing() {
+    let service = SERVICE.replace("targetPort: 8080", "targetPort: 99999");
+    let pod = pod("p", "", &running("10.0.0.1", "True"));
+    let contents = contents(&[("m.yaml", &format!("{service}{pod}"))]);
+    assert_eq!(contents.notices.len(), 1, "{:?}", contents.notices);
+    assert_eq!(lines(&apply(contents)), ["IPv4", "- 10.0.0.1 ready serving"]);
+}
+
+#[test]
 fn every_family_of_the_service_has_slices() {
     let service = |families: &str| {
         SERVICE.replace("clusterIP: 10.96.0.9", &format!("ipFamilies: [{families}]"))

@@ -74,9 +74,13 @@ pub(super) fn fill(
 fn default_target_ports(spec: &mut wire::ServiceSpec) {
     let Field::Is(ports) = &mut spec.ports else { return };
     for port in ports {
-        if let Field::Is(port) = port
-            && let (Field::Absent, Some(&number)) = (&port.target_port, port.port.get())
-        {
+        let Field::Is(port) = port else { continue };
+        let unset = match &port.target_port {
+            Field::Absent | Field::Is(IntOrText::Int(0)) => true,
+            Field::Is(IntOrText::Text(name)) => name.is_empty(),
+            Field::Is(IntOrText::Int(_)) | Field::Wrong(_) => false,
+        };
+        if let (true, Some(&number)) = (unset, port.port.get()) {
             port.target_port = Field::Is(IntOrText::Int(number));
         }
     }

@@ -190,12 +190,19 @@ fn every_node_port_is_chosen_once() {
 
 #[test]
 fn a_target_port_is_the_port_where_none_is_named() {
-    let mut all = services(&[("web", "{ports: [{port: 80}, {port: 81, targetPort: http}, {}]}")]);
-    fill(&mut all, &[]);
-    let ports = spec(&all, "web").ports.items().iter();
-    let targets: Vec<_> = ports.map(|port| port.get().unwrap().target_port.clone()).collect();
-    assert_eq!(
-        targets,
-        [IntOrText::Int(80).into(), IntOrText::Text("http".into()).into(), Field::Absent]
-    );
+    let cases = [
+        ("{port: 80}", IntOrText::Int(80).into()),
+        ("{port: 80, targetPort: 0}", IntOrText::Int(80).into()),
+        ("{port: 80, targetPort: ''}", IntOrText::Int(80).into()),
+        ("{port: 80, targetPort: http}", IntOrText::Text("http".into()).into()),
+        ("{port: 80, targetPort: 99999}", IntOrText::Int(99_999).into()),
+        ("{port: 80, targetPort: [1]}", Field::Wrong("a list".into())),
+        ("{}", Field::Absent),
+    ];
+    for (port, expected) in cases {
+        let mut all = services(&[("web", &format!("{{ports: [{port}]}}"))]);
+        fill(&mut all, &[]);
+        let [Field::Is(filled)] = spec(&all, "web").ports.items() else { panic!("{port}") };
+        assert_eq!(filled.target_port, expected, "{port}");
+    }
 }
