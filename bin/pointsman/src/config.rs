@@ -90,10 +90,14 @@ fn node_port_addresses(said: &[String]) -> Result<NodePortAddresses> {
 fn cidrs(said: &[String], flag: &str) -> Result<Vec<Cidr>> {
     said.iter()
         .map(|text| {
-            // Flags are the operator's own words: no leniency towards leading zeros here.
-            let strict = text.parse::<Cidr>().is_ok();
-            ensure!(strict, "{flag}: {text:?} is not an address block such as 10.244.0.0/16");
-            Ok(parse_cidr(text)?)
+            // Flags are the operator's own words: no leniency towards leading zeros here, which the
+            // standard library refuses.
+            let address = text.split('/').next().unwrap_or_default();
+            let strict = address.parse::<std::net::IpAddr>().is_ok();
+            let cidr = parse_cidr(text).ok().filter(|_| strict);
+            cidr.with_context(|| {
+                format!("{flag}: {text:?} is not an address block such as 10.244.0.0/16")
+            })
         })
         .collect()
 }

@@ -43,7 +43,7 @@ impl IptablesDataplane {
         if !self.route_localnet_due || !intent.node.localhost_node_ports {
             return;
         }
-        match sync::sysctl::ensure("net/ipv4/conf/all/route_localnet", "1") {
+        match sync::sysctl::write("net/ipv4/conf/all/route_localnet", "1") {
             Ok(()) => self.route_localnet_due = false,
             Err(error) => warn!("{error}; NodePorts do not answer on loopback addresses"),
         }
