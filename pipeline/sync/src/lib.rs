@@ -6,9 +6,11 @@
 
 mod error;
 pub mod iptables;
+pub mod legacy;
 pub mod netlink;
 pub mod nfacct;
 pub mod nftables;
+pub mod sysctl;
 pub mod xt;
 
 pub use error::Error;

@@ -154,8 +154,11 @@ pub(crate) fn server(family: Family, number: usize, endpoints: &[usize]) -> Virt
     }
 }
 
+/// Services by number, with their endpoints.
+pub(crate) type World = BTreeMap<usize, Vec<usize>>;
+
 /// An Intent for both families from Services and their endpoints.
-pub(crate) fn intent(services: &BTreeMap<usize, Vec<usize>>) -> Intent {
+pub(crate) fn intent(services: &World) -> Intent {
     let node = NodeIntent {
         node: "node".into(),
         local_traffic: PerFamily::of(|family| {
@@ -179,14 +182,14 @@ pub(crate) fn intent(services: &BTreeMap<usize, Vec<usize>>) -> Intent {
 }
 
 /// So many Services with so many endpoints each.
-pub(crate) fn services(count: usize, endpoints: usize) -> BTreeMap<usize, Vec<usize>> {
+pub(crate) fn services(count: usize, endpoints: usize) -> World {
     (0..count)
         .map(|number| (number, (0..endpoints).map(|n| number * endpoints + n).collect()))
         .collect()
 }
 
 /// Their rules.
-pub(crate) fn ruleset(services: &BTreeMap<usize, Vec<usize>>) -> Ruleset {
+pub(crate) fn ruleset(services: &World) -> Ruleset {
     render::iptables::ruleset(&intent(services), &Options::default())
 }
 

@@ -1,7 +1,10 @@
 //! What the kernel, and the real `iptables`, make of what we write. Each test makes its own network
 //! namespace.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod fixture;
+mod host;
 mod layout;
 mod namespace;
 mod owners;

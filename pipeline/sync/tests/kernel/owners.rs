@@ -8,7 +8,7 @@ use sync::Error;
 use sync::iptables::Iptables;
 use sync::netlink::SendBudget;
 
-use crate::fixture::{owner, ruleset, services};
+use crate::fixture::{World, owner, ruleset, services};
 use crate::namespace::{save, sh, sorted, within};
 
 /// Both families' rules, as saved.
@@ -81,7 +81,7 @@ fn changes_one_by_one_equal_a_load_from_nothing() {
         let mut world = services(40, 3);
         let mut old = ruleset(&world);
         let mut iptables = load(&old);
-        let mut step = |change: &dyn Fn(&mut BTreeMap<usize, Vec<usize>>)| {
+        let mut step = |change: &dyn Fn(&mut World)| {
             change(&mut world);
             let new = ruleset(&world);
             let written = iptables.apply(&changes(&old, &new)).unwrap();
