@@ -1,6 +1,8 @@
 //! Two Service ports that claim one address and port: who keeps it.
 //!
-//! The Service that was created first keeps the place, so that nobody can take a running Service's
+//! A cluster IP goes before every other kind of claim: the API server allocated it to one Service
+//! alone, while anybody may write it into `spec.externalIPs` of another (CVE-2020-8554). Then the
+//! Service that was created first keeps the place, so that nobody can take a running Service's
 //! traffic by writing a newer object. A Service without a creation time counts as the newest; equal
 //! ages are decided by the Service's name, then by the port's name. The loser's frontend is left out
 //! and named; its other frontends stay.
@@ -37,6 +39,8 @@ impl Place {
 /// A Service port that wants a place. The least keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claimant {
+    /// False sorts first: a cluster IP is allocated, every other address is merely written down.
+    written: bool,
     /// False sorts first: a Service with a creation time is older than one without.
     undated: bool,
     created: i64,
@@ -142,12 +146,15 @@ impl Claims {
 
 fn claims(draft: &Draft) -> impl Iterator<Item = (Place, Claimant)> {
     draft.servers.iter().flat_map(|server| {
-        let claimant = Claimant {
-            undated: draft.created.is_none(),
-            created: draft.created.unwrap_or_default(),
-            port: server.name.clone(),
-        };
-        server.frontends.iter().map(move |frontend| (Place::of(server, frontend), claimant.clone()))
+        server.frontends.iter().map(|frontend| {
+            let claimant = Claimant {
+                written: frontend.kind != FrontendKind::ClusterIP,
+                undated: draft.created.is_none(),
+                created: draft.created.unwrap_or_default(),
+                port: server.name.clone(),
+            };
+            (Place::of(server, frontend), claimant)
+        })
     })
 }
 
@@ -188,7 +195,7 @@ fn lost(server: &VirtualServer, frontend: &Frontend, keeper: &PortName) -> Notic
         reason: Reason::Conflict,
         message: format!(
             "{what} {place} of port {} is left out, for it belongs to port {keeper}, whose Service \
-             claimed it first; give one of them another",
+             has the older or better claim; give one of them another",
             server.name
         ),
     }

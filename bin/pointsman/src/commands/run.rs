@@ -11,7 +11,7 @@ use render::iptables::Options;
 use sync::iptables::Iptables;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver, Sender};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::agent::Agent;
 use crate::cli::{RunArguments, SourceArguments};
@@ -126,7 +126,10 @@ fn options(masquerade_bit: u8) -> Options {
 /// Says what the legacy iptables of this machine hold: their rules would decide beside ours.
 fn name_legacy() {
     match sync::legacy::survey() {
-        Ok(report) => report.to_string().lines().for_each(|line| warn!("{line}")),
+        Ok(report) if report.needs_attention() => {
+            report.to_string().lines().for_each(|line| warn!("{line}"));
+        }
+        Ok(report) => report.to_string().lines().for_each(|line| debug!("{line}")),
         Err(error) => warn!("{error}; whether legacy iptables hold rules is unknown"),
     }
 }

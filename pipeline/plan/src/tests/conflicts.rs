@@ -48,6 +48,20 @@ fn the_older_service_keeps_the_place() {
     }
 }
 
+/// CVE-2020-8554: whoever may write an external IP must not take another Service's cluster IP with
+/// it, however old the thief is.
+#[test]
+fn an_external_ip_never_takes_a_cluster_ip() {
+    let mut thief = service("ns/a", &["10.88.0.1"]);
+    thief.external_ips = vec![ip("10.88.0.2")];
+    let thief = Change::Service(aged(Some(1), thief));
+    let victim = Change::Service(aged(Some(2), service("ns/b", &["10.88.0.2"])));
+    let (intent, notices) = planned([thief, victim]);
+    assert_eq!(all_reached(&intent, "ns/b").len(), 1);
+    assert_eq!(all_reached(&intent, "ns/a").len(), 1);
+    assert_eq!(reasons(&notices), [("Service ns/a".to_owned(), Reason::Conflict)]);
+}
+
 #[test]
 fn what_is_and_what_is_no_conflict() {
     let plain = |name: &str, address: &str| service(name, &[address]);

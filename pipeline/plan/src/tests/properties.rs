@@ -394,7 +394,7 @@ proptest! {
     /// Conflicts, by another way: each Service is planned alone, and each place goes to the least of
     /// all that want it.
     #[test]
-    fn each_place_goes_to_the_oldest(config in any_config(), changes in vec(change(), 0..30)) {
+    fn each_place_goes_to_the_best_claim(config in any_config(), changes in vec(change(), 0..30)) {
         let cluster = super::cluster(changes);
         let (intent, _) = plan(&cluster, &config);
         let mut wanted = BTreeMap::new();
@@ -408,8 +408,10 @@ proptest! {
             for server in intent.servers.values().flat_map(|servers| servers.iter()) {
                 for frontend in &server.frontends {
                     let place = (server.family, frontend.address, frontend.port, server.protocol());
-                    let rank = (object.created.unwrap_or(i64::MAX), server.name.clone());
-                    let best: &mut (i64, PortName) = wanted.entry(place).or_insert(rank.clone());
+                    let written = frontend.kind != crate::FrontendKind::ClusterIP;
+                    let age = object.created.unwrap_or(i64::MAX);
+                    let rank = (written, age, server.name.clone());
+                    let best: &mut (bool, i64, PortName) = wanted.entry(place).or_insert(rank.clone());
                     if rank < *best {
                         *best = rank;
                     }
@@ -428,7 +430,7 @@ proptest! {
             })
             .collect();
         let expected: BTreeMap<_, _> =
-            wanted.into_iter().map(|(place, (_, name))| (place, name)).collect();
+            wanted.into_iter().map(|(place, (_, _, name))| (place, name)).collect();
         prop_assert_eq!(held, expected);
     }
 }
