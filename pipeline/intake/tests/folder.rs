@@ -183,6 +183,21 @@ async fn what_editors_and_tools_do_is_followed() {
     ended.expect("the source goes on though nobody listens").unwrap().unwrap();
 }
 
+/// Comparing stamps alone would take a second for each change.
+#[tokio::test]
+async fn announced_changes_do_not_wait_for_the_next_comparison() {
+    let folder = Scratch::new();
+    folder.write("deep/a.yaml", service("a", 1));
+    let mut running = Running::start(folder.path());
+    running.until(&["a:1"]).await;
+    let start = std::time::Instant::now();
+    for port in 2..8 {
+        folder.write("deep/a.yaml", service("a", port));
+        running.until(&[&format!("a:{port}")]).await;
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
+
 #[tokio::test]
 async fn a_half_written_file_withdraws_nothing() {
     let folder = Scratch::new();
