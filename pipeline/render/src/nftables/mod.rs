@@ -43,7 +43,7 @@ pub fn ruleset(intent: &Intent, options: &Options) -> (Ruleset, BTreeMap<Namespa
     let mut parts = BTreeMap::from([(Owner::Node, node(&intent.node, options))]);
     let mut left_out = BTreeMap::new();
     for (name, servers) in &intent.servers {
-        match owner(servers, options) {
+        match owner(&intent.node, servers, options) {
             Ok(part) => {
                 parts.insert(Owner::Service(name.clone()), part);
             }

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Cidr, Family};
-use plan::{Frontend, FrontendKind, PoolName, Refusal, Refuse, Route, VirtualServer};
+use plan::{
+    Frontend, FrontendKind, LocalTraffic, NodeIntent, PoolName, Refusal, Refuse, Route,
+    VirtualServer,
+};
 
 use super::balance::{Balance, Mark, endpoint_ids};
 use super::{
@@ -16,12 +19,20 @@ use super::{
 /// What the virtual servers of one owner ask for. The chains are those that they need; other owners
 /// may need the same.
 ///
+/// Where Pods cannot be told ([`LocalTraffic::Unknown`]) no packet is a Pod's, and the routes for
+/// Pods are not looked at.
+///
 /// # Errors
 /// [`Error`] if the routes say what this shape cannot.
-pub fn owner(servers: &[VirtualServer], options: &Options) -> Result<Part, Error> {
+pub fn owner(
+    node: &NodeIntent,
+    servers: &[VirtualServer],
+    options: &Options,
+) -> Result<Part, Error> {
     let mut part = Part::default();
     for server in servers {
-        let mut writer = Writer { part: &mut part, server, options };
+        let pods = node.local_traffic[server.family] != LocalTraffic::Unknown;
+        let mut writer = Writer { part: &mut part, server, pods, options };
         let mut filled = BTreeSet::new();
         for frontend in &server.frontends {
             writer.frontend(frontend, &mut filled)?;
@@ -34,6 +45,8 @@ pub fn owner(servers: &[VirtualServer], options: &Options) -> Result<Part, Error
 struct Writer<'a> {
     part: &'a mut Part,
     server: &'a VirtualServer,
+    /// Whether a packet can be known for a Pod's.
+    pods: bool,
     options: &'a Options,
 }
 
@@ -98,8 +111,9 @@ impl Writer<'_> {
     /// The maps that the frontend is in, with the route and who is masqueraded.
     fn lanes(&self, frontend: &Frontend) -> Result<Vec<(Clients, Route, Mark)>, Error> {
         let routes = &frontend.routes;
+        let pod = if self.pods { routes.pod } else { routes.node };
         let [pod, node, outside] =
-            [routes.pod, routes.node, routes.outside].map(|route| (end(route), masquerade(route)));
+            [pod, routes.node, routes.outside].map(|route| (end(route), masquerade(route)));
         let mark = match (pod.1, node.1) {
             (false, false) => Mark::Never,
             (false, true) => Mark::UnlessPod,
@@ -109,7 +123,7 @@ impl Writer<'_> {
         if pod.0 != node.0 {
             return Err(self.differ());
         }
-        let mut lanes = vec![(Clients::All, routes.pod, mark)];
+        let mut lanes = vec![(Clients::All, routes.node, mark)];
         if outside != node {
             let mark = if outside.1 { Mark::Always } else { Mark::Never };
             lanes.push((Clients::Outside, routes.outside, mark));

@@ -3,10 +3,10 @@
 use model::{Family, NamespacedName, Owner};
 use plan::VirtualServer;
 
-use super::super::{Change, Options, Part, Ruleset, SetName, Uses, diff, node, owner};
+use super::super::{Change, Options, Part, Ruleset, SetName, Uses, diff, node};
 use super::fixture::{
     cluster_ip, cluster_policy, everything, local, local_policy, node as fixture_node, node_port,
-    rendered, server, sticky, sticky_everything, with,
+    part_of, rendered, server, sticky, sticky_everything, with,
 };
 use super::kernel::in_namespace;
 
@@ -24,9 +24,7 @@ impl Agent {
             .iter()
             .map(|(name, server)| {
                 let owner_name = Owner::Service(NamespacedName::new("default", *name));
-                let part = server.as_ref().map(|server| {
-                    owner(std::slice::from_ref(server), &Options::default()).unwrap()
-                });
+                let part = server.as_ref().map(|server| part_of(server.clone()).unwrap());
                 (owner_name, part)
             })
             .collect();

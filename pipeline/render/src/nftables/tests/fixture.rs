@@ -10,7 +10,7 @@ use plan::{
     PoolName, Refusal, Refuse, Route, Routes, VirtualServer,
 };
 
-use super::super::{Options, Ruleset, ruleset};
+use super::super::{Error, Options, Part, Ruleset, owner, ruleset};
 
 pub(super) fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -171,4 +171,9 @@ pub(super) fn sticky_everything() -> Vec<VirtualServer> {
     let server = local(sticky(server("sticky", &three), 10_800), &three[..1]);
     let server = with(server, cluster_ip("10.96.0.50", cluster_policy()));
     vec![with(server, node_port(30_120, local_policy()))]
+}
+
+/// The part of an owner of this one server.
+pub(super) fn part_of(server: VirtualServer) -> Result<Part, Error> {
+    owner(&node(), &[server], &Options::default())
 }

@@ -10,8 +10,8 @@ use super::super::{
     Clients, Content, Data, ElementId, Error, Options, Place, SetName, Value, Verdict, owner,
 };
 use super::fixture::{
-    cluster_ip, cluster_policy, deliver, everything, ip, local, local_policy, node_port, rendered,
-    server, sticky, with,
+    cluster_ip, cluster_policy, deliver, everything, ip, local, local_policy, node as fixture_node,
+    node_port, part_of, rendered, server, sticky, with,
 };
 
 fn backends(count: u32) -> Vec<Backend> {
@@ -39,8 +39,7 @@ fn every_endpoint_has_one_slot() {
     for count in [1, 3, 320, 5_000] {
         let mut one = server("web", &[]);
         one.cluster = backends(count).into();
-        let part =
-            owner(&[with(one, cluster_ip("10.96.0.1", cluster_policy()))], &Options::default());
+        let part = part_of(with(one, cluster_ip("10.96.0.1", cluster_policy())));
         let part = part.unwrap();
         let slots: Vec<_> = part
             .elements
@@ -78,8 +77,7 @@ fn outsiders_have_a_map_of_their_own_where_they_are_treated_otherwise() {
     let three = ["10.244.1.10:8080", "10.244.1.11:8080", "10.244.1.12:8080"];
     let edge = local(server("edge", &three), &three[..1]);
     let edge = with(edge, cluster_ip("10.96.0.20", cluster_policy()));
-    let part =
-        owner(&[with(edge, node_port(30_090, local_policy()))], &Options::default()).unwrap();
+    let part = part_of(with(edge, node_port(30_090, local_policy()))).unwrap();
     let verdicts: Vec<String> = part
         .elements
         .iter()
@@ -108,8 +106,7 @@ fn a_refusal_says_why_in_the_name_of_its_chain() {
         (Refusal::NoLocalEndpoints, Refuse::Drop, "no-local-endpoints-drop", Verdict::Drop),
     ] {
         let routes = Routes::all(Route::Refuse { why, with: with_what });
-        let part =
-            owner(&[with(server("x", &[]), cluster_ip("10.96.0.9", routes))], &Options::default());
+        let part = part_of(with(server("x", &[]), cluster_ip("10.96.0.9", routes)));
         let part = part.unwrap();
         let (id, refusing) = part.chains.first_key_value().unwrap();
         assert_eq!((&*id.name, part.chains.len()), (chain, 1));
@@ -123,7 +120,7 @@ fn source_blocks_are_joined_and_everybody_is_no_guard() {
         let mut frontend = cluster_ip("203.0.113.1", cluster_policy());
         frontend.kind = plan::FrontendKind::LoadBalancerIP;
         frontend.sources = Some(sources.iter().map(|text| text.parse().unwrap()).collect());
-        let part = owner(&[with(server("lb", &["10.244.1.10:80"]), frontend)], &Options::default());
+        let part = part_of(with(server("lb", &["10.244.1.10:80"]), frontend));
         let keys = part.unwrap().elements.into_keys();
         let of = |set: SetName, keys: &[ElementId]| {
             let keys = keys.iter().filter(|id| id.set == set);
@@ -145,7 +142,7 @@ fn a_comment_is_never_longer_than_nft_takes() {
     let one = with(server(&long, &["10.244.1.10:80"]), cluster_ip("10.96.0.1", cluster_policy()));
     let mut one = one;
     one.name.service.namespace = long.as_str().into();
-    let part = owner(&[one], &Options::default()).unwrap();
+    let part = part_of(one).unwrap();
     let dispatch = SetName::Dispatch(Place::Address, Clients::All);
     let (_, content) = part.elements.iter().find(|(id, _)| id.set == dispatch).unwrap();
     let comment = content.comment.as_deref().unwrap();
@@ -158,7 +155,7 @@ fn what_the_shape_cannot_say_is_an_error() {
     let to = |pod, node| {
         let outside = deliver(PoolName::Cluster, true);
         let frontend = cluster_ip("10.96.0.1", Routes { pod, node, outside });
-        owner(&[with(server("web", &["10.244.1.10:80"]), frontend)], &Options::default())
+        part_of(with(server("web", &["10.244.1.10:80"]), frontend))
     };
     let (plain, marked) = (deliver(PoolName::Cluster, false), deliver(PoolName::Cluster, true));
     assert!(to(plain, marked).is_ok());
@@ -166,7 +163,23 @@ fn what_the_shape_cannot_say_is_an_error() {
     assert_eq!(error, Error::PodAndNodeDiffer { port: "default/web:http".into() });
     assert!(to(plain, deliver(PoolName::Local, false)).is_err());
     let empty = with(server("web", &[]), cluster_ip("10.96.0.1", cluster_policy()));
-    assert!(matches!(owner(&[empty], &Options::default()), Err(Error::EmptyPool { .. })));
+    assert!(matches!(part_of(empty), Err(Error::EmptyPool { .. })));
+}
+
+/// Without a way to tell Pods, their routes are those of outsiders, and so differ from the node's.
+#[test]
+fn where_pods_cannot_be_told_their_routes_do_not_matter() {
+    let mut node = fixture_node();
+    node.local_traffic.ipv4 = plan::LocalTraffic::Unknown;
+    let local_only = deliver(PoolName::Local, false);
+    let routes =
+        Routes { pod: local_only, node: deliver(PoolName::Cluster, true), outside: local_only };
+    let two = ["10.244.1.10:8080", "10.244.1.11:8080"];
+    let edge = with(local(server("edge", &two), &two[..1]), node_port(30_090, routes));
+    assert!(part_of(edge.clone()).is_err());
+    let part = owner(&node, &[edge], &Options::default()).unwrap();
+    let chains: Vec<&str> = part.chains.keys().map(|id| &*id.name).collect();
+    assert_eq!(chains, ["local-node-port-lb-1", "node-port-lb-2-masquerade"]);
 }
 
 #[test]
