@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use explain::{Enters, Packet, Verdict};
-use model::{Family, Protocol};
+use model::Protocol;
 
 use crate::case::{Case, Expect, Fate, Masquerade, PacketFile};
-use crate::settings::node_number;
+use crate::settings::{home_of, node_with};
 
 /// A packet and the verdict that it must meet.
 #[derive(Clone, Debug)]
@@ -64,22 +64,16 @@ pub(crate) fn read_send(text: &str) -> (Protocol, SocketAddr) {
 /// Where a packet of this client enters the node: Pods of the node by their links, named as in the
 /// lab, everybody else by the wire.
 fn enters(file: &PacketFile, case: &Case) -> Enters {
-    let family = Family::of(file.from);
-    let number = node_number(&case.node);
     if case.host.host(&case.node).owns(file.from) {
-        Enters::Output
-    } else if lab::pod_cidr(number, family).contains(&file.from) {
-        Enters::Interface(case.config.bridge().unwrap_or("veth1").into())
-    } else {
-        let others = ["alpha", "beta", "gamma"].into_iter();
-        let home = others.filter(|node| {
-            let number = node_number(node);
-            lab::pod_cidr(number, family).contains(&file.from)
-                || lab::node_address(number, family) == file.from
-        });
-        let link = home.last().map_or("to-outside".into(), |node| format!("to-{node}"));
-        Enters::Interface(link.into())
+        return Enters::Output;
     }
+    let home = home_of(file.from).or(node_with(file.from));
+    let link = match home {
+        Some(home) if home == case.node => case.config.bridge().unwrap_or("veth1").into(),
+        Some(home) => format!("to-{home}"),
+        None => "to-outside".into(),
+    };
+    Enters::Interface(link.into())
 }
 
 fn verdict(file: &PacketFile) -> Verdict {

@@ -13,6 +13,7 @@ mod memory;
 mod settings;
 pub mod shapes;
 mod state;
+pub mod traffic;
 
 pub use case::{Case, Expect, ExpectedNotice, Masquerade, PacketFile, cases, folder};
 pub use flow::Probe;

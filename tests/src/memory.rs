@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::Owner;
-use render::iptables::{Change, ChainId, Jump, Part, Rule, RuleKey, Ruleset};
+use render::iptables::{ChainId, Change, Jump, Part, Rule, RuleKey, Ruleset};
 
 /// Chains and rules, as a kernel keeps them.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use model::{Host, HostAddress, parse_cidr};
+use model::{Family, Host, HostAddress, parse_cidr};
 use plan::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints};
 use serde::Deserialize;
 
@@ -115,13 +115,11 @@ impl HostSettings {
     #[must_use]
     pub fn host(&self, node: &str) -> Host {
         let number = node_number(node);
-        let on = |interface: &str, address: IpAddr| HostAddress {
-            address,
-            interface: interface.into(),
-        };
-        let own = model::Family::ALL.map(|family| lab::node_address(number, family));
+        let on =
+            |interface: &str, address: IpAddr| HostAddress { address, interface: interface.into() };
+        let own = Family::ALL.map(|family| lab::node_address(number, family));
         let links = own.into_iter().map(|address| on("to-outside", address));
-        let loopback = model::Family::ALL.map(|family| on("lo", family.loopback()));
+        let loopback = Family::ALL.map(|family| on("lo", family.loopback()));
         let further = self.addresses.iter().map(|&address| on("lo", address));
         Host {
             addresses: links.chain(loopback).chain(further).collect(),
@@ -138,4 +136,19 @@ pub(crate) fn node_number(node: &str) -> u8 {
         "gamma" => 3,
         other => panic!("the fixture has no node {other}"),
     }
+}
+
+/// The nodes of the fixture.
+const NODES: [&str; 3] = ["alpha", "beta", "gamma"];
+
+/// The node that has an address itself.
+pub(crate) fn node_with(address: IpAddr) -> Option<&'static str> {
+    let family = Family::of(address);
+    NODES.into_iter().find(|node| lab::node_address(node_number(node), family) == address)
+}
+
+/// The node whose Pods an address belongs to.
+pub(crate) fn home_of(address: IpAddr) -> Option<&'static str> {
+    let family = Family::of(address);
+    NODES.into_iter().find(|node| lab::pod_cidr(node_number(node), family).contains(&address))
 }

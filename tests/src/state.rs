@@ -109,10 +109,7 @@ impl State {
 }
 
 fn expected(notice: &Notice) -> ExpectedNotice {
-    ExpectedNotice {
-        object: notice.object.to_string(),
-        reason: format!("{:?}", notice.reason),
-    }
+    ExpectedNotice { object: notice.object.to_string(), reason: format!("{:?}", notice.reason) }
 }
 
 /// The rules of both families, as the golden output has them.

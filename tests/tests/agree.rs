@@ -1,6 +1,8 @@
 //! Intent, rules and expectation give every packet the same verdict, whether a state was reached
 //! from nothing or step by step.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use explain::{Trace, TraceError};
 use pointsman_tests::{Cumulative, Memory, cases};
 use render::iptables::{self, Options};

@@ -1,5 +1,7 @@
 //! How many rules each shape of Service costs: those of kube-proxy's iptables mode, and no more.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::net::IpAddr;
 
 use model::{
@@ -30,9 +32,7 @@ fn rules(service: Option<Service>, endpoints: usize, options: &Options) -> Rules
 fn cost(service: &Service, endpoints: usize, options: &Options) -> (usize, usize) {
     let empty = rules(None, 0, options);
     let with = rules(Some(service.clone()), endpoints, options);
-    let added = |table| {
-        with.rule_count(Family::V4, table) - empty.rule_count(Family::V4, table)
-    };
+    let added = |table| with.rule_count(Family::V4, table) - empty.rule_count(Family::V4, table);
     (added(Table::Nat), added(Table::Filter))
 }
 
@@ -96,8 +96,7 @@ fn policy_local_elsewhere_costs_no_chain_for_endpoints_that_nobody_may_reach() {
 
 #[test]
 fn affinity_costs_one_more_rule_for_each_endpoint() {
-    let sticky =
-        Service { affinity: model::Affinity::ClientIP { timeout_seconds: 60 }, ..web() };
+    let sticky = Service { affinity: model::Affinity::ClientIP { timeout_seconds: 60 }, ..web() };
     assert_eq!(cost(&sticky, 5, &Options::default()), (2 + 4 * 5, 0));
 }
 

@@ -3,6 +3,8 @@
 //! `POINTSMAN_BLESS=1` (`cargo xtask bless`) writes the golden outputs anew instead; read what it
 //! changed before you commit it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
