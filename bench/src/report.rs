@@ -48,7 +48,10 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, row: Row) {
-        println!("\n{}: {} Services x {} endpoints", row.measured, row.services, row.endpoints_each);
+        println!(
+            "\n{}: {} Services x {} endpoints",
+            row.measured, row.services, row.endpoints_each
+        );
         for figure in &row.figures {
             println!("  {:<52} {:>12.3} {}", figure.what, figure.value, figure.unit);
         }

@@ -1,5 +1,7 @@
 //! The snapshot is the sum of its facts, whatever the order in which they came.
 
+#![allow(clippy::unwrap_used)] // tests: helpers beside the test functions
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

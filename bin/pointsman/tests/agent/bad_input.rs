@@ -113,7 +113,7 @@ fn no_permission_for_netfilter() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    fails(&mut program().arg("fly"), 2, &["fly"]);
-    fails(&mut program().args(["run", "--manifests=a", "--kubeconfig=b"]), 2, &["--manifests"]);
-    fails(&mut program().args(["run", "--iptables-masquerade-bit=32"]), 2, &["0..=31"]);
+    fails(program().arg("fly"), 2, &["fly"]);
+    fails(program().args(["run", "--manifests=a", "--kubeconfig=b"]), 2, &["--manifests"]);
+    fails(program().args(["run", "--iptables-masquerade-bit=32"]), 2, &["0..=31"]);
 }

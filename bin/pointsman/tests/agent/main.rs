@@ -1,5 +1,7 @@
 //! The program as its user runs it, in network namespaces of its own.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // tests: helpers beside the test functions
+
 mod bad_input;
 mod lesson;
 mod restart;
