@@ -3,4 +3,5 @@
 mod changes;
 mod fixture;
 mod kernel;
+mod packets;
 mod shape;
