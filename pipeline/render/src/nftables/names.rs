@@ -16,8 +16,6 @@ pub const NAT_PREROUTING: &str = "nat-prerouting";
 pub const NAT_OUTPUT: &str = "nat-output";
 /// Finds the frontend.
 pub const SERVICES: &str = "services";
-/// Finds the frontend for packets that are neither a Pod's nor the node's.
-pub const OUTSIDE: &str = "outside";
 /// Marks the connection to be masqueraded unless a Pod is the client.
 pub const MARK_UNLESS_POD: &str = "mark-unless-pod";
 

@@ -98,27 +98,35 @@ fn source_ranges() -> Chains {
     ])
 }
 
-/// Finds the frontend: first, for outsiders, among those that treat them otherwise.
+/// Finds the frontend: by address before NodePorts, and each time first, for outsiders, among those
+/// that treat them otherwise.
 fn translation(family: Family, node: &NodeIntent) -> Chains {
     let hook = |hook| base(ChainType::Nat, hook, DNAT, vec![vec![jump(names::SERVICES)]]);
-    let mut outsider = not_pod(&node.local_traffic[family]);
-    outsider.extend([Statement::Local { end: End::Source, inverted: true }, jump(names::OUTSIDE)]);
-    let mut services = vec![outsider];
-    services.extend(dispatch(family, node, Clients::All));
+    let outsider = || {
+        let mut conditions = not_pod(&node.local_traffic[family]);
+        conditions.push(Statement::Local { end: End::Source, inverted: true });
+        conditions
+    };
+    let by = |place: Place, clients| {
+        vec![Statement::Dispatch { key: place.key(), map: SetName::Dispatch(place, clients) }]
+    };
+    let here = || to_node(family, &node.node_ports[family]);
+    let services = vec![
+        [outsider(), by(Place::Address, Clients::Outside)].concat(),
+        by(Place::Address, Clients::All),
+        [here(), outsider(), by(Place::NodePort, Clients::Outside)].concat(),
+        [here(), by(Place::NodePort, Clients::All)].concat(),
+    ];
     BTreeMap::from([
         (names::NAT_PREROUTING, hook(Hook::Prerouting)),
         (names::NAT_OUTPUT, hook(Hook::Output)),
         (names::SERVICES, plain(services)),
-        (names::OUTSIDE, plain(dispatch(family, node, Clients::Outside))),
     ])
 }
 
-fn dispatch(family: Family, node: &NodeIntent, clients: Clients) -> Vec<Rule> {
-    let by = |place: Place| Statement::Dispatch {
-        key: place.key(),
-        map: SetName::Dispatch(place, clients),
-    };
-    let mut node_port = match &node.node_ports[family] {
+/// The conditions under which a packet goes to an address that NodePorts answer on.
+fn to_node(family: Family, accept: &NodePortAccept) -> Rule {
+    match accept {
         NodePortAccept::Addresses(_) => vec![to(SetName::NodeIps)],
         NodePortAccept::AnyLocal { .. } => vec![
             Statement::Local { end: End::Destination, inverted: false },
@@ -131,9 +139,7 @@ fn dispatch(family: Family, node: &NodeIntent, clients: Clients) -> Vec<Rule> {
                 },
             },
         ],
-    };
-    node_port.push(by(Place::NodePort));
-    vec![vec![by(Place::Address)], node_port]
+    }
 }
 
 /// The conditions under which a packet is not a Pod's.

@@ -5,7 +5,10 @@ use std::process::{Command, Stdio};
 
 use model::Family;
 
+use plan::{Intent, LocalTraffic, NodePortAccept, PerFamily};
+
 use super::super::text::Line;
+use super::super::{Options, Ruleset, ruleset};
 use super::fixture::{cluster_ip, cluster_policy};
 use super::fixture::{everything, rendered, server, sticky, sticky_everything, with};
 
@@ -75,7 +78,28 @@ const ROUND_TRIP: &str = r#"
 
 #[test]
 fn tables_survive_a_round_trip_through_nft() {
-    let ruleset = rendered([everything(), sticky_everything()].concat());
+    survives(&rendered([everything(), sticky_everything()].concat()));
+}
+
+#[test]
+fn every_way_to_configure_a_node_survives_a_round_trip() {
+    let ways = [
+        LocalTraffic::Interface("cni0".into()),
+        LocalTraffic::InterfacePrefix("veth".into()),
+        LocalTraffic::Unknown,
+    ];
+    for local in ways {
+        let mut node = super::fixture::node();
+        node.local_traffic = PerFamily::of(|_| local.clone());
+        node.node_ports = PerFamily::of(|_| NodePortAccept::AnyLocal { loopback: true });
+        node.drop_invalid = true;
+        let intent = Intent { node: node.into(), servers: Default::default() };
+        let (ruleset, _) = ruleset(&intent, &Options::default());
+        survives(&ruleset);
+    }
+}
+
+fn survives(ruleset: &Ruleset) {
     for family in Family::ALL {
         let text = ruleset.to_text(family);
         let listed =
@@ -94,8 +118,8 @@ fn tables_survive_a_round_trip_through_nft() {
     }
 }
 
-/// nft before 1.0.8 or so aborts on a map statement whose key is longer than 16 bytes; it lists such
-/// a rule. This test says when that is over.
+/// nft 1.0.6 aborts when it loads a map statement whose key is longer than 16 bytes; it lists such a
+/// rule, and 1.1.3 does both. This test says when that is over.
 #[test]
 fn old_nft_lists_but_cannot_load_affinity_of_ipv6() {
     let server = sticky(server("sticky6", &["[fd44::1:10]:8080", "[fd44::1:11]:8080"]), 60);
