@@ -12,6 +12,7 @@ mod draft;
 mod endpoints;
 mod frontends;
 mod intent;
+mod local_ready;
 mod node;
 mod planner;
 mod routes;
@@ -24,4 +25,5 @@ pub use intent::{
     Backend, Frontend, FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily,
     Pool, PoolName, Refusal, Refuse, Route, Routes, SourceClass, VirtualServer,
 };
+pub use local_ready::local_ready_endpoints;
 pub use planner::{Planner, plan};

@@ -7,6 +7,7 @@ mod categorize;
 mod conflicts;
 mod endpoints;
 mod frontends;
+mod local_ready;
 mod node;
 mod planner;
 mod properties;
