@@ -10,7 +10,7 @@ use lab::Namespace;
 use model::Family;
 use plan::{Backend, PoolName, Routes, VirtualServer};
 
-use super::super::Options;
+use super::super::{Change, Options, SetName, Uses, diff};
 use super::fixture::{
     cluster_ip, cluster_policy, deliver, ip, node_port, rendered, server, sticky, udp, with,
 };
@@ -49,8 +49,19 @@ impl World {
             ip route add 10.96.0.0/16 dev lo";
         world.command("sh", &["-ec", script], "");
         world.load(WITNESS);
-        world.load(&rendered(servers).to_text(Family::V4));
+        let mut ruleset = rendered(servers);
+        let all = ruleset.merged();
+        ruleset.parts.values_mut().for_each(|part| part.elements.clear());
+        world.load(&ruleset.to_text(Family::V4));
+        world.load_elements(&diff(&Uses::default(), [(None, Some(&all))]));
         world
+    }
+
+    /// In pieces that fit the send buffer of who may not enlarge it.
+    fn load_elements(&self, change: &Change) {
+        let text = change.to_text(Family::V4);
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains(" element ")).collect();
+        lines.chunks(1_000).for_each(|piece| self.load(&(piece.join("\n") + "\n")));
     }
 
     fn command(&self, program: &str, arguments: &[&str], input: &str) -> String {
@@ -74,14 +85,10 @@ impl World {
     fn replace(&self, old: &VirtualServer, new: &VirtualServer) {
         let old = rendered(vec![old.clone()]).merged();
         let new = rendered(vec![new.clone()]).merged();
-        let change = super::super::diff(&super::super::Uses::default(), [(Some(&old), Some(&new))]);
-        let elements: Vec<String> = change
-            .to_text(Family::V4)
-            .lines()
-            .filter(|line| line.contains(" element ") && !line.contains(" hairpin "))
-            .map(Into::into)
-            .collect();
-        self.load(&(elements.join("\n") + "\n"));
+        let mut change = diff(&Uses::default(), [(Some(&old), Some(&new))]);
+        // With nothing counted yet every hairpin looks new; they stand already.
+        change.add.retain(|id, _| id.set != SetName::Hairpin);
+        self.load_elements(&change);
     }
 
     /// Sends a datagram from each client.
