@@ -245,7 +245,7 @@ fn facts() -> impl Strategy<Value = Vec<Change>> {
 }
 
 proptest! {
-    #![proptest_config(Runs { cases: 256, ..Runs::default() })]
+    #![proptest_config(Runs { cases: 512, ..Runs::default() })]
 
     #[test]
     fn any_order_of_facts_gives_the_same_bytes(
@@ -343,7 +343,7 @@ fn packet() -> impl Strategy<Value = explain::Packet> {
 
 proptest! {
     // Each run makes a network namespace and some fifty transactions.
-    #![proptest_config(Runs { cases: 12, max_shrink_iters: 40, ..Runs::default() })]
+    #![proptest_config(Runs { cases: 24, max_shrink_iters: 40, ..Runs::default() })]
 
     #[test]
     fn after_any_events_the_kernel_holds_what_is_computed_from_nothing(
