@@ -87,7 +87,9 @@ impl<'a> Batches<'a> {
 
     /// Sends what was gathered.
     pub(super) fn flush(&mut self) -> Result<(), Error> {
-        self.send(self.out.len())
+        self.send(self.out.len())?;
+        self.out.clear();
+        Ok(())
     }
 
     /// Sends the units, which end at a place in the buffer, and forgets everything before it.
@@ -182,7 +184,10 @@ impl<'a> Batches<'a> {
     }
 
     fn refuse(&mut self, owner: Option<Owner>, error: Error) {
-        tracing::warn!(owner = ?owner, %error, "not programmed");
+        match &owner {
+            Some(owner) => tracing::warn!(?owner, %error, "not programmed"),
+            None => tracing::warn!(%error, "not removed"),
+        }
         self.state.refused.extend(owner.clone());
         self.written.refused.push((owner.unwrap_or(Owner::Node), error));
     }

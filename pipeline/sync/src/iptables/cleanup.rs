@@ -93,34 +93,66 @@ fn clean_table(
         leading.jumps.iter().for_each(|(chain, handle)| unit.remove_handle(chain, *handle));
         Ok(())
     })?;
-    let mut order: Vec<_> = ours.chains.iter().collect();
-    order.sort_by_key(|chain| deletion_rank(chain));
-    for some in order.chunks(CHAINS_AT_ONCE) {
-        batches.add(None, true, |unit| {
-            for chain in some {
-                if leading.foreign.contains_key(&*chain.name) {
-                    unit.flush(chain);
-                } else {
-                    unit.delete(chain);
-                }
-            }
+    batches.flush()?;
+    let (used, mut free): (Vec<_>, Vec<_>) =
+        ours.chains.iter().partition(|chain| leading.foreign.contains_key(&chain.name));
+    free.sort_by_key(|chain| deletion_rank(chain));
+    for some in used.chunks(CHAINS_AT_ONCE) {
+        batches.add(None, false, |unit| {
+            some.iter().for_each(|chain| unit.flush(chain));
+            Ok(())
+        })?;
+    }
+    for some in free.chunks(CHAINS_AT_ONCE) {
+        batches.add(None, false, |unit| {
+            some.iter().for_each(|chain| unit.delete(chain));
             Ok(())
         })?;
     }
     batches.flush()?;
+    let stubborn = match batches.written.refused.is_empty() {
+        true => BTreeMap::new(),
+        false => delete_one_by_one(&mut batches, ours.family, &free)?,
+    };
     for (chain, _) in leading.jumps {
         *cleaned.jumps.entry(chain).or_default() += 1;
     }
-    for chain in order {
-        match leading.foreign.get(&*chain.name) {
-            None => cleaned.chains.push(chain.clone()),
-            Some(by) => {
-                let why = format!("a rule of {by} leads to it; it is empty now");
-                cleaned.kept.push((chain.clone(), why));
-            }
-        }
+    for chain in used {
+        let by = leading.foreign.get(&chain.name).map(ToString::to_string).unwrap_or_default();
+        let why = format!("a rule of {by} leads to it; it is empty now");
+        cleaned.kept.push((chain.clone(), why));
     }
+    cleaned.chains.extend(free.into_iter().filter(|id| !stubborn.contains_key(*id)).cloned());
+    cleaned.kept.extend(stubborn.into_iter().map(|(id, why)| (id, why.to_string())));
     Ok(())
+}
+
+/// Finds the chains that kept others from being deleted with them, such as those that an element of
+/// a map leads to, which reading rules does not show.
+fn delete_one_by_one(
+    batches: &mut Batches<'_>,
+    family: Family,
+    chains: &[&ChainId],
+) -> Result<BTreeMap<ChainId, Error>, Error> {
+    let there = read::chains(batches.socket, family)?;
+    let left: Vec<_> = chains.iter().filter(|chain| there.contains_key(**chain)).collect();
+    batches.add(None, true, |unit| {
+        left.iter().for_each(|chain| unit.flush(chain));
+        Ok(())
+    })?;
+    batches.flush()?;
+    let mut stubborn = BTreeMap::new();
+    for chain in left {
+        batches.written.refused.clear();
+        batches.add(None, false, |unit| {
+            unit.delete(chain);
+            Ok(())
+        })?;
+        batches.flush()?;
+        let refused = batches.written.refused.pop();
+        stubborn.extend(refused.map(|(_, error)| ((**chain).clone(), error)));
+    }
+    Ok(stubborn)
 }
 
 fn find_leading(

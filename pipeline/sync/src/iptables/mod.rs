@@ -10,6 +10,7 @@ mod change;
 mod cleanup;
 mod decode;
 mod encode;
+mod probe;
 mod read;
 mod reconcile;
 mod state;
@@ -24,12 +25,8 @@ pub use cleanup::Cleaned;
 pub use read::{Held, HeldRule};
 
 use crate::Error;
-use crate::netlink::{ACK, Encoder, Header, REQUEST, SendBudget, Socket};
-use crate::nftables::To;
+use crate::netlink::{Encoder, SendBudget, Socket};
 use state::State;
-
-/// `NFNL_SUBSYS_NFT_COMPAT`
-const COMPAT_SUBSYSTEM: u16 = 11;
 
 /// What was sent to the kernel.
 #[derive(Debug, Default)]
@@ -58,7 +55,8 @@ impl Iptables {
     ///
     /// # Errors
     /// [`Error::NotPermitted`] without CAP_NET_ADMIN, [`Error::Unsupported`] if the kernel has no
-    /// nf_tables, or no nft_compat for the extensions of iptables.
+    /// nf_tables, no nft_compat, or lacks an extension of iptables that the rules of every Service
+    /// need.
     pub fn open() -> Result<Self, Error> {
         Self::open_with(SendBudget::default())
     }
@@ -69,8 +67,8 @@ impl Iptables {
     /// As [`Iptables::open`].
     pub fn open_with(budget: SendBudget) -> Result<Self, Error> {
         let mut socket = Socket::open(budget)?;
-        probe_nf_tables(&mut socket)?;
-        probe_compat(&mut socket)?;
+        probe::nf_tables(&mut socket)?;
+        probe::extensions(&mut socket)?;
         Ok(Self { socket, state: State::default(), buffer: Encoder::default() })
     }
 
@@ -141,52 +139,4 @@ impl Iptables {
         }
         result
     }
-}
-
-fn probe_nf_tables(socket: &mut Socket) -> Result<(), Error> {
-    let mut request = Encoder::default();
-    let to = To { family: 0, table: "", sequence: socket.next_sequence() };
-    to.get_generation(&mut request);
-    socket.request("ask for the generation of nf_tables", &request, |_| {}).map_err(|error| {
-        match error.number() {
-            Some(libc::EINVAL | libc::EOPNOTSUPP) => Error::Unsupported {
-                feature: "nf_tables",
-                module: "nf_tables",
-                option: "CONFIG_NF_TABLES",
-            },
-            _ => error,
-        }
-    })
-}
-
-/// Asks for the extension that every rule of ours has, as iptables does before it uses one.
-fn probe_compat(socket: &mut Socket) -> Result<(), Error> {
-    let mut request = Encoder::default();
-    let message = request.message(Header {
-        kind: COMPAT_SUBSYSTEM << 8,
-        flags: REQUEST | ACK,
-        sequence: socket.next_sequence(),
-        family: libc::AF_INET as u8,
-        resource: 0,
-    });
-    // NFTA_COMPAT_NAME, NFTA_COMPAT_REV, and NFTA_COMPAT_TYPE: a match.
-    request.text(1, "comment");
-    request.be32(2, 0);
-    request.be32(3, 0);
-    request.end(message);
-    socket.request("ask for the extension `comment`", &request, |_| {}).map_err(|error| match error
-        .number()
-    {
-        Some(libc::EINVAL | libc::EOPNOTSUPP) => Error::Unsupported {
-            feature: "interface for iptables' extensions in nf_tables",
-            module: "nft_compat",
-            option: "CONFIG_NFT_COMPAT",
-        },
-        Some(libc::ENOENT) => Error::Unsupported {
-            feature: "extension `comment` of iptables",
-            module: "xt_comment",
-            option: "CONFIG_NETFILTER_XT_MATCH_COMMENT",
-        },
-        _ => error,
-    })
 }

@@ -40,9 +40,11 @@ fn table_of(name: &str) -> Option<Table> {
 /// The tables of iptables that are there.
 pub(super) fn tables(socket: &mut Socket, family: Family) -> Result<BTreeSet<Table>, Error> {
     let request = ask(family, Table::Nat, |to, out| to.dump_tables(out));
-    socket.dump("tables", &request, BTreeSet::new, |tables, message| {
+    let mut tables = BTreeSet::new();
+    socket.dump("tables", &request, |message| {
         tables.extend(read_table(message).and_then(table_of));
-    })
+    })?;
+    Ok(tables)
 }
 
 /// All chains of those tables; true for those that a hook calls.
@@ -51,42 +53,47 @@ pub(super) fn chains(
     family: Family,
 ) -> Result<BTreeMap<ChainId, bool>, Error> {
     let request = ask(family, Table::Nat, |to, out| to.dump_chains(out));
-    socket.dump("chains", &request, BTreeMap::new, |chains, message| {
+    let mut chains = BTreeMap::new();
+    socket.dump("chains", &request, |message| {
         let Some(seen) = read_chain(message) else { return };
         if let Some(table) = table_of(seen.table) {
             chains.insert(ChainId::new(family, table, seen.name), seen.base);
         }
-    })
+    })?;
+    Ok(chains)
 }
 
 /// Goes through the rules of a chain, in order; none if it is not there.
 ///
 /// Chain by chain and not a whole table at once: the kernel resumes a dump by counting from the
 /// start again, which for a table of 60,000 chains takes 20 seconds, where asking for each takes one.
-pub(super) fn rules<T>(
+pub(super) fn rules(
     socket: &mut Socket,
     id: &ChainId,
-    start: impl Fn() -> T,
-    mut take: impl FnMut(&mut T, &RuleSeen<'_>),
-) -> Result<T, Error> {
+    mut take: impl FnMut(&RuleSeen<'_>),
+) -> Result<(), Error> {
     let request = ask(id.family, id.table, |to, out| to.dump_rules(out, Some(&id.name)));
-    socket.dump("rules", &request, start, |so_far, message| {
+    socket.dump("rules", &request, |message| {
         if let Some(seen) = read_rule(message) {
-            take(so_far, &seen);
+            take(&seen);
         }
     })
 }
 
 /// The rules of one chain, in order; none if it is not there.
 pub(super) fn chain(socket: &mut Socket, id: &ChainId) -> Result<Vec<HeldRule>, Error> {
-    rules(socket, id, Vec::new, |held, seen| held.push(held_rule(id.family, seen)))
+    let mut held = Vec::new();
+    rules(socket, id, |seen| held.push(held_rule(id.family, seen)))?;
+    Ok(held)
 }
 
 /// The chains that the rules of a chain lead to, whatever else those hold, by their handles.
 pub(super) fn targets(socket: &mut Socket, id: &ChainId) -> Result<BTreeMap<u64, Arc<str>>, Error> {
-    rules(socket, id, BTreeMap::new, |targets, seen| {
+    let mut targets = BTreeMap::new();
+    rules(socket, id, |seen| {
         targets.extend(decode::leads_to(seen).map(|to| (seen.handle, to.into())));
-    })
+    })?;
+    Ok(targets)
 }
 
 fn held_rule(family: Family, seen: &RuleSeen<'_>) -> HeldRule {

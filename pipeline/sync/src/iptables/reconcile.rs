@@ -139,14 +139,13 @@ fn find(iptables: &mut Iptables, desired: &Desired<'_>) -> Result<Found, Error> 
 
 /// Whether a chain holds just these rules.
 fn holds(socket: &mut Socket, id: &ChainId, rules: &[Rule]) -> Result<bool, Error> {
-    let start = || (rules, true);
-    let (rest, equal) =
-        read::rules(socket, id, start, |(rest, equal), seen| match rest.split_first() {
-            Some((next, others)) if decode::read_rule(id.family, seen).as_ref() == Some(next) => {
-                *rest = others;
-            }
-            _ => *equal = false,
-        })?;
+    let (mut rest, mut equal) = (rules, true);
+    read::rules(socket, id, |seen| match rest.split_first() {
+        Some((next, others)) if decode::read_rule(id.family, seen).as_ref() == Some(next) => {
+            rest = others;
+        }
+        _ => equal = false,
+    })?;
     Ok(equal && rest.is_empty())
 }
 

@@ -1,5 +1,7 @@
 //! Messages and attributes, written into one growing buffer without any allocation of their own.
 
+use super::KEPT_MEMORY;
+
 /// Every netlink header, attribute and payload starts at a multiple of this.
 const ALIGN: usize = 4;
 /// Length of `struct nlmsghdr`.
@@ -41,9 +43,10 @@ impl Encoder {
         self.bytes.is_empty()
     }
 
-    /// Forgets everything, keeps the memory.
+    /// Forgets everything, keeps some of the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.bytes.shrink_to(KEPT_MEMORY);
         self.too_long = false;
     }
 

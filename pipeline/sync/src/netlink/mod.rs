@@ -48,8 +48,10 @@ const RESERVED: usize = 32;
 const WISHED_BUFFER: usize = 16 << 20;
 /// Longer than any single reply: the kernel sends at most 32 KiB at a time.
 const RECEIVE: usize = 1 << 18;
+/// How much memory a buffer keeps for the next use.
+pub(crate) const KEPT_MEMORY: usize = 1 << 20;
 /// How often a dump is made again when the tables change under it.
-const DUMP_ATTEMPTS: u32 = 20;
+const DUMP_ATTEMPTS: u32 = 100;
 
 /// How much the kernel is to take at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,6 +94,7 @@ pub struct Socket {
     budget: usize,
     sequence: u32,
     receive: Vec<u8>,
+    dumped: Vec<u8>,
     /// The messages of each batch that was sent, while somebody wants to know.
     recorded: Option<Vec<Vec<u8>>>,
 }
@@ -125,7 +128,14 @@ impl Socket {
             SendBudget::Bytes(limit) => granted.min(limit),
             SendBudget::Forced | SendBudget::Granted => granted,
         };
-        Ok(Self { fd, budget, sequence: 1, receive: vec![0; RECEIVE], recorded: None })
+        Ok(Self {
+            fd,
+            budget,
+            sequence: 1,
+            receive: vec![0; RECEIVE],
+            dumped: Vec::new(),
+            recorded: None,
+        })
     }
 
     /// How many bytes of messages one batch may hold.
@@ -178,44 +188,65 @@ impl Socket {
         failed.unwrap_or(Ok(()))
     }
 
-    /// Dumps: sends one request and hands every object to `take`, which starts anew with what
-    /// `start` gives when the tables changed in between.
+    /// Dumps: sends one request and hands every object to a function, once the dump is complete and
+    /// nobody has changed the tables in between.
     ///
     /// # Errors
     /// [`Error::Unsettled`] if they change each time, [`Error::Refused`] if the kernel refuses.
-    pub fn dump<T>(
+    pub fn dump(
         &mut self,
         what: &'static str,
         message: &Encoder,
-        start: impl Fn() -> T,
-        mut take: impl FnMut(&mut T, &Message<'_>),
-    ) -> Result<T, Error> {
+        mut take: impl FnMut(&Message<'_>),
+    ) -> Result<(), Error> {
+        let mut dumped = std::mem::take(&mut self.dumped);
+        let mut settled = false;
         for _ in 0..DUMP_ATTEMPTS {
-            self.drain();
-            self.send(what, &[IoSlice::new(message.bytes())])?;
-            let mut dumped = start();
-            let (mut done, mut interrupted) = (None, false);
-            while done.is_none() {
-                let received = self.receive(MsgFlags::empty(), |reply| {
-                    interrupted |= reply.is_interrupted();
-                    match reply.error() {
-                        Some(errno) => done = Some(errno),
-                        None => take(&mut dumped, reply),
-                    }
-                });
-                match received {
-                    Ok(()) => {}
-                    Err(Errno::ENOBUFS) => interrupted = true,
-                    Err(errno) => return Err(Error::system(format!("read {what}"), errno)),
-                }
-            }
-            match done {
-                Some(0) if !interrupted => return Ok(dumped),
-                None | Some(0 | libc::EINTR | libc::EAGAIN) => {}
-                Some(errno) => return Err(refusal(&format!("list {what}"), errno, None)),
+            dumped.clear();
+            settled = self.dump_once(what, message, &mut dumped)?;
+            if settled {
+                break;
             }
         }
-        Err(Error::Unsettled { what, times: DUMP_ATTEMPTS })
+        if settled {
+            Messages(&dumped).for_each(|message| take(&message));
+        }
+        dumped.clear();
+        dumped.shrink_to(KEPT_MEMORY);
+        self.dumped = dumped;
+        settled.then_some(()).ok_or(Error::Unsettled { what, times: DUMP_ATTEMPTS })
+    }
+
+    /// Copies the answers, and reads none of them: the less time passes until the last one, the less
+    /// likely somebody disturbs. False if somebody did.
+    fn dump_once(
+        &mut self,
+        what: &'static str,
+        message: &Encoder,
+        dumped: &mut Vec<u8>,
+    ) -> Result<bool, Error> {
+        self.drain();
+        self.send(what, &[IoSlice::new(message.bytes())])?;
+        let (mut done, mut interrupted) = (None, false);
+        while done.is_none() {
+            let received = self.receive_bytes(MsgFlags::empty(), |bytes| {
+                dumped.extend_from_slice(bytes);
+                for reply in Messages(bytes) {
+                    interrupted |= reply.is_interrupted();
+                    done = done.or(reply.error());
+                }
+            });
+            match received {
+                Ok(()) => {}
+                Err(Errno::ENOBUFS) => interrupted = true,
+                Err(errno) => return Err(Error::system(format!("read {what}"), errno)),
+            }
+        }
+        match done {
+            None | Some(0) => Ok(!interrupted),
+            Some(libc::EINTR | libc::EAGAIN) => Ok(false),
+            Some(errno) => Err(refusal(&format!("list {what}"), errno, None)),
+        }
     }
 
     /// Sends parts of one batch between its frame, and gathers what the kernel says to it.
@@ -302,6 +333,10 @@ impl Socket {
         flags: MsgFlags,
         mut take: impl FnMut(&Message<'_>),
     ) -> Result<(), Errno> {
+        self.receive_bytes(flags, |bytes| Messages(bytes).for_each(|message| take(&message)))
+    }
+
+    fn receive_bytes(&mut self, flags: MsgFlags, take: impl FnOnce(&[u8])) -> Result<(), Errno> {
         let (length, from_kernel) = loop {
             let mut slices = [IoSliceMut::new(&mut self.receive)];
             match recvmsg::<NetlinkAddr>(self.fd.as_raw_fd(), &mut slices, None, flags) {
@@ -317,8 +352,7 @@ impl Socket {
         };
         // Another process may write to our socket; the kernel's own port is 0.
         if from_kernel {
-            let bytes = self.receive.get(..length).unwrap_or_default();
-            Messages(bytes).for_each(|message| take(&message));
+            take(self.receive.get(..length).unwrap_or_default());
         }
         Ok(())
     }

@@ -236,6 +236,33 @@ fn cleanup_keeps_what_somebody_else_leads_to() {
     });
 }
 
+/// A verdict map's element leads to a chain without any rule that says so.
+#[test]
+fn cleanup_names_a_chain_that_the_kernel_does_not_let_go() {
+    within(|| {
+        let mut iptables = load(&ruleset(&services(60, 2)));
+        let held = iptables.read().unwrap();
+        let mut chains =
+            held.keys().filter(|id| id.family == Family::V4 && id.name.starts_with("KUBE-SEP"));
+        let used = chains.nth(30).unwrap().clone();
+        sh(&format!(
+            "nft add map ip nat m '{{ type ipv4_addr : verdict ; }}'
+             nft add element ip nat m '{{ 10.0.0.1 : goto {} }}'",
+            used.name
+        ));
+        let cleaned = iptables.cleanup().unwrap();
+        let [(kept, why)] = &cleaned.kept[..] else { panic!("{cleaned}") };
+        assert_eq!(*kept, used);
+        assert!(why.contains("refused to delete the chain IPv4 nat KUBE-SEP-"), "{why}");
+        assert_eq!(
+            cleaned.chains.len() + 1,
+            held.keys().filter(|id| id.name.starts_with("KUBE")).count()
+        );
+        let nat = sh("iptables-save -t nat");
+        assert_eq!(nat.matches("KUBE").count(), 1, "{nat}");
+    });
+}
+
 #[test]
 fn stale_chains_go_unless_somebody_leads_to_them() {
     within(|| {
@@ -357,6 +384,51 @@ fn a_change_before_the_first_look_is_an_error() {
     within(|| {
         let error = Iptables::open().unwrap().apply(&BTreeMap::new()).unwrap_err();
         assert!(matches!(error, Error::OutOfStep { .. }), "{error}");
+    });
+}
+
+/// Asked without CAP_NET_ADMIN: the test runs itself once more, with fewer capabilities.
+#[test]
+fn without_permission_the_error_says_what_to_do() {
+    const UNPRIVILEGED: &str = "POINTSMAN_TEST_UNPRIVILEGED";
+    if std::env::var_os(UNPRIVILEGED).is_some() {
+        let error = Iptables::open().unwrap_err();
+        assert!(matches!(error, Error::NotPermitted), "{error}");
+        assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
+        return;
+    }
+    let this = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("setpriv")
+        .args(["--bounding-set", "-net_admin", "--inh-caps", "-net_admin"])
+        .arg(this)
+        .args(["--exact", "owners::without_permission_the_error_says_what_to_do"])
+        .env(UNPRIVILEGED, "1")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+}
+
+/// Dumps that others disturb are made again, and are whole.
+#[test]
+fn reading_is_whole_while_others_write() {
+    within(|| {
+        let ruleset = ruleset(&services(400, 2));
+        let mut iptables = load(&ruleset);
+        let quiet = iptables.read().unwrap();
+        // The writer ends when its own end of the channel is alone, also where an assertion fails.
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let writer = std::thread::spawn(move || {
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                sh("nft add table ip other; nft add chain ip other c; nft delete table ip other");
+            }
+        });
+        for _ in 0..10 {
+            assert_eq!(iptables.read().unwrap(), quiet);
+            assert_unchanged(&mut iptables, &ruleset);
+        }
+        drop(stop);
+        writer.join().unwrap();
     });
 }
 
