@@ -15,15 +15,9 @@ pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
     let node = config::node_name(&arguments.source)?;
     let config = config::routing(&node, &arguments.routing)?;
     let (mut cluster, unreadable) = read(arguments, &node)?;
-    match cluster.node(&node) {
-        Some(known) => {
-            let host = host_of(known);
-            cluster.apply(Change::Host(host));
-        }
-        None => tracing::warn!(
-            node,
-            "no Node object of this name: its zone, addresses and podCIDRs count as unknown"
-        ),
+    // Where there is no such Node, the plan says what follows.
+    if let Some(host) = cluster.node(&node).map(|known| host_of(known)) {
+        cluster.apply(Change::Host(host));
     }
     let (intent, notices) = plan::plan(&cluster, &config);
     notices.iter().for_each(say);
