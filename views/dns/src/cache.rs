@@ -90,12 +90,12 @@ impl Upstreams {
                 _ => None,
             })
         };
+        let shortest = answers.iter().map(|record| record.ttl).min();
+        let positive = shortest.map(|ttl| limit(ttl, limits.positive));
         match self.code {
-            ResponseCode::NoError => match answers.iter().map(|record| record.ttl).min() {
-                Some(ttl) => Some(limit(ttl, limits.positive)),
-                None => negative(),
-            },
-            ResponseCode::NXDomain => negative(),
+            // An alias whose target is not there is both: records, and the denial of others.
+            ResponseCode::NoError => positive.into_iter().chain(negative()).min(),
+            ResponseCode::NXDomain => negative().map(|time| time.min(positive.unwrap_or(time))),
             _ => Some(limits.failure),
         }
     }

@@ -50,6 +50,14 @@ fn lifetimes_stay_within_their_limits() {
     assert_eq!(kept(&negative(missing, None)), 0, "RFC 2308 forbids to keep it");
     assert_eq!(kept(&negative(no_data, None)), 0);
     assert_eq!(kept(&negative(ResponseCode::ServFail, None)), 5);
+    let both = |code, ttl, soa| {
+        let mut answer = Upstreams::clone(&negative(code, soa));
+        answer.sections.answers = positive(ttl).sections.answers.clone();
+        Arc::new(answer)
+    };
+    assert_eq!(kept(&both(no_data, 600, Some((60, 60)))), 60, "an alias to nothing");
+    assert_eq!(kept(&both(missing, 20, Some((60, 60)))), 20);
+    assert_eq!(kept(&both(missing, 20, None)), 0);
 }
 
 #[test]
