@@ -8,6 +8,7 @@
 pub mod answer;
 mod error;
 mod listen;
+pub mod metrics;
 mod moment;
 pub mod node_port_servers;
 pub mod node_ports;
