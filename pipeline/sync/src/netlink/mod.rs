@@ -61,7 +61,8 @@ pub enum SendBudget {
     Forced,
     /// As much as it grants to anybody: `net.core.wmem_max`.
     Granted,
-    /// At most so many bytes, for tests of the splitting.
+    /// At most so many bytes, and hardly any room for answers: for tests of the splitting and of lost
+    /// answers.
     Bytes(usize),
 }
 
@@ -122,7 +123,9 @@ impl Socket {
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 0))
             .map_err(|errno| Error::system("bind a netlink socket", errno))?;
         options::tell_errors_in_words(&fd)?;
-        let granted = options::enlarge(&fd, WISHED_BUFFER, budget != SendBudget::Granted)?;
+        let force = budget != SendBudget::Granted;
+        let receive = if matches!(budget, SendBudget::Bytes(_)) { 0 } else { WISHED_BUFFER };
+        let granted = options::size_buffers(&fd, WISHED_BUFFER, receive, force)?;
         let granted = granted.saturating_sub(RESERVED + BATCH_FRAME);
         let budget = match budget {
             SendBudget::Bytes(limit) => granted.min(limit),

@@ -29,15 +29,20 @@ pub(super) fn tell_errors_in_words(fd: &OwnedFd) -> Result<(), Error> {
     Ok(())
 }
 
-/// Enlarges both buffers, past the system's limits where `force` says so and the process may.
-/// Returns the size of the send buffer, in bytes.
-pub(super) fn enlarge(fd: &OwnedFd, wished: usize, force: bool) -> Result<usize, Error> {
+/// Sizes both buffers, past the system's limits where `force` says so and the process may. Returns
+/// the size of the send buffer, in bytes.
+pub(super) fn size_buffers(
+    fd: &OwnedFd,
+    send: usize,
+    receive: usize,
+    force: bool,
+) -> Result<usize, Error> {
     let failed = |errno| Error::system("set the buffers of a netlink socket", errno);
-    if !force || setsockopt(fd, sockopt::SndBufForce, &wished).is_err() {
-        setsockopt(fd, sockopt::SndBuf, &wished).map_err(failed)?;
+    if !force || setsockopt(fd, sockopt::SndBufForce, &send).is_err() {
+        setsockopt(fd, sockopt::SndBuf, &send).map_err(failed)?;
     }
-    if !force || setsockopt(fd, sockopt::RcvBufForce, &wished).is_err() {
-        setsockopt(fd, sockopt::RcvBuf, &wished).map_err(failed)?;
+    if !force || setsockopt(fd, sockopt::RcvBufForce, &receive).is_err() {
+        setsockopt(fd, sockopt::RcvBuf, &receive).map_err(failed)?;
     }
     getsockopt(fd, sockopt::SndBuf).map_err(failed)
 }

@@ -6,7 +6,7 @@ use model::{Family, Owner};
 use render::iptables::{ChainId, Change, Inverted, Part, Rule, Ruleset, Table, Target, diff};
 use sync::Error;
 use sync::iptables::Iptables;
-use sync::netlink::SendBudget;
+use sync::netlink::{SendBudget, Socket};
 
 use crate::fixture::{World, owner, ruleset, services};
 use crate::namespace::{save, sh, sorted, within};
@@ -111,11 +111,19 @@ fn changes_one_by_one_equal_a_load_from_nothing() {
 fn many_changes_at_once() {
     within(|| {
         let old = ruleset(&services(2, 1));
-        let mut iptables = Iptables::open_with(SendBudget::Granted).unwrap();
+        let mut iptables = Iptables::open_with(SendBudget::Bytes(400_000)).unwrap();
         iptables.reconcile(&old).unwrap();
         let new = ruleset(&services(900, 1));
+        iptables.socket().record();
         let written = iptables.apply(&changes(&old, &new)).unwrap();
         assert!(written.batches > 4);
+        // It is indeed so that answers get lost.
+        let batches = iptables.socket().recorded();
+        within(move || {
+            let mut socket = Socket::open(SendBudget::Bytes(400_000)).unwrap();
+            Iptables::open().unwrap().reconcile(&old).unwrap();
+            assert!(socket.batch(10, &[&batches[0]]).unwrap().lost);
+        });
         assert_eq!(saved(), text(&new));
         // Handles of all of them are known.
         let newest = ruleset(&services(1, 1));
