@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The kernel refused a message; nothing of its batch was taken.
-    #[error("the kernel refused to {what}: {source}{}", text.as_deref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    #[error("the kernel refused to {what}: {source}{}", in_brackets(text.as_deref()))]
     Refused {
         /// What was asked for.
         what: String,
@@ -85,6 +85,10 @@ pub enum Error {
         /// What was granted.
         budget: usize,
     },
+}
+
+fn in_brackets(text: Option<&str>) -> String {
+    text.map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
 impl Error {

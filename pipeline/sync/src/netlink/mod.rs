@@ -61,8 +61,8 @@ pub enum SendBudget {
     Forced,
     /// As much as it grants to anybody: `net.core.wmem_max`.
     Granted,
-    /// At most so many bytes, and hardly any room for answers: for tests of the splitting and of lost
-    /// answers.
+    /// At most so many bytes, and hardly any room for answers: for tests of the splitting and of
+    /// lost answers.
     Bytes(usize),
 }
 
@@ -220,8 +220,8 @@ impl Socket {
         settled.then_some(()).ok_or(Error::Unsettled { what, times: DUMP_ATTEMPTS })
     }
 
-    /// Copies the answers, and reads none of them: the less time passes until the last one, the less
-    /// likely somebody disturbs. False if somebody did.
+    /// Copies the answers, and reads none of them: the less time passes until the last one, the
+    /// less likely somebody disturbs. False if somebody did.
     fn dump_once(
         &mut self,
         what: &'static str,
