@@ -7,6 +7,7 @@
 mod change;
 mod cluster;
 mod endpoints;
+mod flow;
 mod host;
 mod name;
 mod net;
@@ -17,6 +18,7 @@ mod service;
 pub use change::{Change, Owner};
 pub use cluster::{Cluster, ServiceCidr};
 pub use endpoints::{AddressType, Endpoint, EndpointPort, EndpointSlice, Hints};
+pub use flow::{Cut, Flow, FlowDestination, StaleFlows};
 pub use host::{Host, HostAddress};
 pub use name::{NamespacedName, PortName};
 pub use net::{BadAddress, Cidr, Family, Protocol, parse_cidr, parse_ip};

@@ -10,6 +10,7 @@ mod config;
 mod conflicts;
 mod draft;
 mod endpoints;
+mod flows;
 mod frontends;
 mod intent;
 mod local_ready;
@@ -21,6 +22,7 @@ mod services;
 mod tests;
 
 pub use config::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints};
+pub use flows::Flows;
 pub use intent::{
     Backend, Frontend, FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily,
     Pool, PoolName, Refusal, Refuse, Route, Routes, SourceClass, VirtualServer,

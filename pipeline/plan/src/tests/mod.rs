@@ -6,6 +6,7 @@
 mod categorize;
 mod conflicts;
 mod endpoints;
+mod flows;
 mod frontends;
 mod local_ready;
 mod node;

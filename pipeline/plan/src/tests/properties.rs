@@ -219,7 +219,7 @@ prop_compose! {
     }
 }
 
-fn change() -> impl Strategy<Value = Change> {
+pub(super) fn change() -> impl Strategy<Value = Change> {
     let blocks = vec(select(vec!["10.88.0.0/16", "fd88::/112", "10.89.0.0/16"]), 0..3);
     let cidrs = (select(vec!["x", "y"]), blocks).prop_map(|(name, blocks)| ServiceCidr {
         name: name.into(),
@@ -242,7 +242,7 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 prop_compose! {
-    fn any_config()(
+    pub(super) fn any_config()(
         detect_local in prop_oneof![
             Just(DetectLocal::Nothing),
             Just(DetectLocal::NodeCidr),
@@ -273,7 +273,7 @@ prop_compose! {
     }
 }
 
-fn cases() -> ProptestConfig {
+pub(super) fn cases() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
