@@ -117,6 +117,9 @@ fn a_port_that_nobody_listens_on_is_noticed_at_once() {
     let start = Instant::now();
     assert_eq!(words(&served.ask("example.com.", A).answers), ["A 192.0.2.1"]);
     assert!(start.elapsed() < Duration::from_millis(250));
+    assert_eq!(served.counters.read().upstream_queries, 2);
+    assert_eq!(words(&served.ask("other.example.", A).answers), ["A 192.0.2.1"]);
+    assert_eq!(served.counters.read().upstream_queries, 3, "the closed one rests");
 }
 
 #[test]
