@@ -1,16 +1,16 @@
-//! What the servers cannot work without.
+//! What can go wrong.
 
 use std::net::SocketAddr;
 
 use thiserror::Error;
 
-/// Why a server ended.
+/// Why something was not served.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The address could not be had and `bindAddressHardFail` is set.
+    /// The address could not be had: fatal with `bindAddressHardFail`, else tried again.
     #[error(
-        "the {server} server cannot listen on {address}: {source}; free the address, choose \
-         another one, or unset bindAddressHardFail to have it retried"
+        "the {server} server cannot listen on {address}: {source}; free the address or choose \
+         another one (without bindAddressHardFail it is tried again)"
     )]
     Bind {
         /// Which server.

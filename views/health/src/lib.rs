@@ -10,14 +10,18 @@ mod error;
 mod listen;
 pub mod metrics;
 mod moment;
+pub mod no_local_endpoints;
 pub mod node_port_servers;
 pub mod node_ports;
+mod pages;
+pub mod server;
 pub mod status;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use error::Error;
 pub use moment::Moment;
+pub use pages::Pages;
 pub use status::{Expectations, Status, Unready, Watch};
 
 /// The status, shared between the agent, who reports, and the servers, who answer.

@@ -1,4 +1,4 @@
-//! The metrics of kube-proxy: its names, types, labels and buckets.
+//! The table of kube-proxy's metrics: its names, types, labels and buckets.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};

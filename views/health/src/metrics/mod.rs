@@ -22,6 +22,7 @@ pub use traffic::Traffic;
 use crate::Health;
 use crate::error::Error;
 use crate::moment::Moment;
+use crate::status::Status;
 use kube_proxy::{KubeProxy, OfMode};
 use own::{Component, Own};
 use scrape::Scrape;
@@ -38,6 +39,20 @@ pub enum Mode {
     Iptables,
     /// A table that nft lists.
     Nftables,
+}
+
+/// `/metrics/slis`: the judgement of each family, under the name that all Kubernetes components use
+/// (KEP-3466).
+pub(crate) fn service_level(status: &Status, now: Moment) -> String {
+    let mut text = String::from(
+        "# HELP kubernetes_healthcheck Whether a family's rules keep up with the cluster.\n\
+         # TYPE kubernetes_healthcheck gauge\n",
+    );
+    for &family in status.families().keys() {
+        let healthy = u8::from(status.healthy(family, now));
+        text += &format!("kubernetes_healthcheck{{name=\"{family}\",type=\"livez\"}} {healthy}\n");
+    }
+    text
 }
 
 /// What was built.

@@ -1,4 +1,4 @@
-//! The metrics that kube-proxy lacks, and those that every Kubernetes component has.
+//! The table of the metrics that kube-proxy lacks, and of those that every component has.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::histogram::Histogram;

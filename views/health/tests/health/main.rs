@@ -1,0 +1,6 @@
+//! What is answered, and where: as functions of the status, and on real sockets in namespaces.
+
+mod answers;
+
+mod node_ports;
+mod objects;
