@@ -24,34 +24,14 @@ use plan::{
 };
 use render::iptables::{Options, names, ruleset};
 
-/// Names the namespace of the test that started the inner one, which must not run in it.
-const OUTSIDE: &str = "POINTSMAN_OUTSIDE_NETNS";
-
-fn own_namespace() -> String {
-    std::fs::read_link("/proc/self/ns/net").unwrap().display().to_string()
-}
-
 #[test]
 fn iptables_save_prints_the_same_bytes() {
-    let rootless = !Command::new("unshare").args(["-n", "true"]).output().unwrap().status.success();
-    let inner = Command::new("unshare")
-        .arg(if rootless { "-rn" } else { "-n" })
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", "inside_a_namespace_of_its_own", "--ignored", "--nocapture"])
-        .env(OUTSIDE, own_namespace())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&inner.stdout).into_owned()
-        + &String::from_utf8_lossy(&inner.stderr);
-    assert!(inner.status.success(), "{said}");
-    assert!(said.contains("test result: ok. 1 passed"), "the inner test did not run: {said}");
+    // What a thread's child runs in is the thread's namespace.
+    let namespace = lab::Namespace::new().expect("no network namespace: run `cargo xtask test`");
+    namespace.run(compare).unwrap();
 }
 
-#[test]
-#[ignore = "writes netfilter rules: started by iptables_save_prints_the_same_bytes"]
-fn inside_a_namespace_of_its_own() {
-    let outside = std::env::var(OUTSIDE).expect("started by hand, in a namespace not its own");
-    assert_ne!(outside, own_namespace(), "still in the namespace of the outer test");
+fn compare() {
     make_counters(&names::NFACCT_COUNTERS);
     let interface = |name: &str| {
         let local = PerFamily::of(|_| LocalTraffic::Interface(name.into()));
