@@ -2,13 +2,15 @@
 //!
 //! `cargo bench -p pointsman-dns`. The server runs on the first processor, the load tool on the
 //! others. First as many questions as are answered, then 50,000 a second with the time of each.
-//! Fails below the bars: 50,000 answers per second of the server's processor time, and 99 of 100
-//! within a millisecond.
+//! `-- rate` or `-- time` does one of the two. Fails below the bars: 50,000 answers per second of the
+//! server's processor time, and 99 of 100 within a millisecond. On a machine that is busy with
+//! something else, the second needs `chrt --fifo 1` before it, or it measures who else is running.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -29,7 +31,8 @@ const SERVICES: u32 = 10_000;
 const ENDPOINTS: u32 = 4;
 const RATE: &str = "50000";
 const BAR_RATE: f64 = 50_000.0;
-const BAR_P99: f64 = 0.001;
+/// In microseconds.
+const BAR_P99: f64 = 1000.0;
 
 fn main() {
     // `cargo test` runs benches too, once and without asking for numbers.
@@ -48,35 +51,55 @@ fn main() {
     let questions = std::env::temp_dir().join(format!("pointsman-dns-{}", std::process::id()));
     std::fs::write(&questions, questions_text()).unwrap();
 
-    let before = used();
-    let run = dnsperf(&namespace, port, &questions, &["-l", "8"]);
-    let spent = used() - before;
-    let (completed, lost) = (number(&run, "Queries completed:"), number(&run, "Queries lost:"));
-    let rate = number(&run, "Queries per second:");
-    let per_core = completed / spent.as_secs_f64();
+    let wants = |part: &str| {
+        let named = |name: &str| std::env::args().any(|argument| argument == name);
+        named(part) || !["rate", "time"].into_iter().any(named)
+    };
     println!("{SERVICES} Services with {ENDPOINTS} endpoints each");
-    println!("as many as are answered: {rate:.0} answers a second, {lost} lost");
-    println!("per second of one core: {per_core:.0} answers ({:.1} µs each)", 1e6 / per_core);
+    let mut met = true;
+    if wants("rate") {
+        met &= rate(&namespace, port, &questions, &used);
+    }
+    if wants("time") {
+        met &= time(&namespace, port, &questions);
+    }
+    std::fs::remove_file(questions).unwrap();
+    drop(stop);
+    server.join().unwrap();
+    if !met {
+        println!("below the bar of {BAR_RATE} answers per second of one core, p99 of 1000 µs");
+        std::process::exit(1);
+    }
+}
 
-    let run = dnsperf(&namespace, port, &questions, &["-l", "5", "-Q", RATE, "-v"]);
+/// As many questions as are answered.
+fn rate(namespace: &Namespace, port: u16, questions: &Path, used: &Used) -> bool {
+    let before = used();
+    let run = dnsperf(namespace, port, questions, &["-l", "4"]);
+    let per_core = number(&run, "Queries completed:") / (used() - before).as_secs_f64();
+    println!(
+        "as many as are answered: {:.0} answers a second, {} lost",
+        number(&run, "Queries per second:"),
+        number(&run, "Queries lost:")
+    );
+    println!("per second of one core: {per_core:.0} answers ({:.1} µs each)", 1e6 / per_core);
+    per_core >= BAR_RATE
+}
+
+/// The time of each answer at a steady rate.
+fn time(namespace: &Namespace, port: u16, questions: &Path) -> bool {
+    let run = dnsperf(namespace, port, questions, &["-l", "4", "-Q", RATE, "-v"]);
     let times = times(&run);
-    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let (p50, p99, p999) = (at(0.5), at(0.99), at(0.999));
+    let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] * 1e6;
     println!(
         "at {:.0} a second: {} answers, median {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs",
         number(&run, "Queries per second:"),
         times.len(),
-        p50 * 1e6,
-        p99 * 1e6,
-        p999 * 1e6
+        at(0.5),
+        at(0.99),
+        at(0.999)
     );
-    std::fs::remove_file(questions).unwrap();
-    drop(stop);
-    server.join().unwrap();
-    if per_core < BAR_RATE || p99 > BAR_P99 {
-        println!("below the bar of {BAR_RATE} answers per second of one core, p99 of 1000 µs");
-        std::process::exit(1);
-    }
+    at(0.99) <= BAR_P99
 }
 
 type Used = Box<dyn Fn() -> Duration + Send>;
@@ -104,22 +127,19 @@ fn serve(tell: &std::sync::mpsc::Sender<(u16, Used)>, stopped: oneshot::Receiver
     });
 }
 
-fn dnsperf(namespace: &Namespace, port: u16, questions: &std::path::Path, more: &[&str]) -> String {
+fn dnsperf(namespace: &Namespace, port: u16, questions: &Path, more: &[&str]) -> String {
     let mut command = namespace.command("taskset");
     let others = format!("1-{}", thread::available_parallelism().map_or(1, usize::from).max(2) - 1);
     command.args(["-c", &others, "dnsperf", "-s", "127.0.0.1", "-p", &port.to_string()]);
     command.arg("-d").arg(questions).args(more);
-    output(&mut command)
-}
-
-fn output(command: &mut Command) -> String {
-    let Output { stdout, stderr, status } = command.output().unwrap();
-    assert!(
-        status.success(),
-        "{command:?}: {} (is dnsperf installed?)",
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout).unwrap()
+    // Into a file: a pipe's reader would compete for the load tool's processor.
+    let report = questions.with_extension("report");
+    command.stdout(Stdio::from(std::fs::File::create(&report).unwrap()));
+    let status = command.status().unwrap();
+    assert!(status.success(), "{command:?}: is dnsperf installed?");
+    let text = std::fs::read_to_string(&report).unwrap();
+    std::fs::remove_file(report).unwrap();
+    text
 }
 
 fn number(run: &str, label: &str) -> f64 {
