@@ -20,9 +20,23 @@ struct Arguments {
     /// Small sizes alone: seconds instead of minutes, to see that everything runs
     #[arg(long)]
     quick: bool,
+    /// One of the measurements alone
+    #[arg(long, value_enum)]
+    only: Option<Measurement>,
     /// Write the results into this folder too, as DATE-iptables.json
     #[arg(long, value_name = "DIR")]
     save: Option<std::path::PathBuf>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Measurement {
+    /// A complete snapshot to the kernel
+    Load,
+    /// One endpoint replaced
+    Change,
+    /// The same rules through iptables-nft-restore
+    Restore,
 }
 
 fn main() -> Result<()> {
@@ -34,14 +48,16 @@ fn main() -> Result<()> {
         (&[1_000, 10_000], &[10, 100, 1_000, 10_000], &[500, 1_000])
     };
     let mut report = Report::start();
-    for &services in loads {
-        report.add(iptables::load(sized(services))?);
-    }
-    for &services in changes {
-        report.add(iptables::change(sized(services))?);
-    }
-    for &services in restores {
-        report.add(iptables::restore(sized(services))?);
+    let wanted = |measurement| arguments.only.is_none_or(|only| only == measurement);
+    let measurements: [(_, &[u32], fn(Size) -> Result<report::Row>); 3] = [
+        (Measurement::Load, loads, iptables::load),
+        (Measurement::Change, changes, iptables::change),
+        (Measurement::Restore, restores, iptables::restore),
+    ];
+    for (measurement, sizes, measure) in measurements {
+        for &services in sizes.iter().filter(|_| wanted(measurement)) {
+            report.add(measure(sized(services))?);
+        }
     }
     if let Some(folder) = &arguments.save {
         report.save(folder)?;
