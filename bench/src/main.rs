@@ -39,6 +39,9 @@ enum Measurement {
     Restore,
 }
 
+/// Measures at one size.
+type Measure = fn(Size) -> Result<report::Row>;
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let sized = |services| Size { services, endpoints: 5 };
@@ -49,7 +52,7 @@ fn main() -> Result<()> {
     };
     let mut report = Report::start();
     let wanted = |measurement| arguments.only.is_none_or(|only| only == measurement);
-    let measurements: [(_, &[u32], fn(Size) -> Result<report::Row>); 3] = [
+    let measurements: [(Measurement, &[u32], Measure); 3] = [
         (Measurement::Load, loads, iptables::load),
         (Measurement::Change, changes, iptables::change),
         (Measurement::Restore, restores, iptables::restore),
