@@ -323,11 +323,13 @@ fn the_list_is_sorted_and_says_what_goes() {
     assert!(stale.iter().all(|one| (one.translated, one.untranslated) == (Cut::All, Cut::All)));
 }
 
+type Place = (Protocol, Option<IpAddr>, u16, Family);
+
 /// Who answers where, by another way than [`Flows`]: looked up in the Intent flow by flow.
 struct Answers<'a> {
     cluster: &'a Cluster,
     intent: &'a Intent,
-    frontends: BTreeMap<(Protocol, Option<IpAddr>, u16, Family), (&'a VirtualServer, bool)>,
+    frontends: BTreeMap<Place, (&'a VirtualServer, bool)>,
 }
 
 impl<'a> Answers<'a> {

@@ -13,6 +13,8 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 /// The text within them.
 const NLMSGERR_ATTR_MSG: u16 = 1;
+/// Where in the request the offending attribute begins.
+const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 /// One message.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +24,8 @@ pub struct Message<'a> {
     flags: u16,
     /// Of the request that it answers.
     pub sequence: u32,
+    /// The [`port`](super::Socket::port) of the socket whose request it answers or announces.
+    pub port: u32,
     body: &'a [u8],
 }
 
@@ -38,6 +42,7 @@ impl<'a> Iterator for Messages<'a> {
             kind: read_u16(self.0, 4)?,
             flags: read_u16(self.0, 6)?,
             sequence: read_u32(self.0, 8)?,
+            port: read_u32(self.0, 12)?,
             body: self.0.get(HEADER..length)?,
         };
         self.0 = self.0.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -56,6 +61,12 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn family(&self) -> u8 {
         self.body.first().copied().unwrap_or_default()
+    }
+
+    /// `res_id`: the CPU, the queue or the generation that the message is about.
+    #[must_use]
+    pub fn resource(&self) -> u16 {
+        self.body.get(2..NFGEN).and_then(|id| id.try_into().ok()).map_or(0, u16::from_be_bytes)
     }
 
     /// Whether this ends a dump.
@@ -82,12 +93,23 @@ impl<'a> Message<'a> {
     /// What the kernel says about the error, if it says anything.
     #[must_use]
     pub fn error_text(&self) -> Option<&'a str> {
+        self.about_error()?.text(NLMSGERR_ATTR_MSG)
+    }
+
+    /// How many bytes after the start of the request the offending attribute begins, if the kernel
+    /// says.
+    #[must_use]
+    pub fn error_offset(&self) -> Option<usize> {
+        let offset = read_u32(self.about_error()?.get(NLMSGERR_ATTR_OFFS)?, 0)?;
+        usize::try_from(offset).ok()
+    }
+
+    fn about_error(&self) -> Option<Attributes<'a>> {
         if self.kind != NLMSG_ERROR || self.flags & NLM_F_ACK_TLVS == 0 {
             return None;
         }
         // The request's header alone is told back: the socket asks for NETLINK_CAP_ACK.
-        let attributes = Attributes(self.body.get(4 + HEADER..)?);
-        attributes.text(NLMSGERR_ATTR_MSG)
+        Some(Attributes(self.body.get(4 + HEADER..)?))
     }
 }
 

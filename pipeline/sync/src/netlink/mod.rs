@@ -6,6 +6,7 @@
 mod decode;
 mod encode;
 mod options;
+mod stream;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -86,6 +87,9 @@ pub struct Failure {
     pub errno: i32,
     /// What the kernel says about it.
     pub text: Option<String>,
+    /// Where in the message, counted from its start, the attribute begins that the kernel objects
+    /// to.
+    pub offset: Option<usize>,
 }
 
 /// A socket of `NETLINK_NETFILTER` in the network namespace of the thread that opened it.
@@ -258,6 +262,24 @@ impl Socket {
     /// [`Error::System`] if the batch did not reach the kernel. What the kernel refuses is in the
     /// reply.
     pub fn batch(&mut self, subsystem: u16, parts: &[&[u8]]) -> Result<BatchReply, Error> {
+        self.transact(subsystem, parts, true)
+    }
+
+    /// Like [`Socket::batch`], but nothing is ever taken: the kernel looks at everything and then
+    /// forgets it, for the end of the batch is missing.
+    ///
+    /// # Errors
+    /// As [`Socket::batch`].
+    pub fn rehearse(&mut self, subsystem: u16, parts: &[&[u8]]) -> Result<BatchReply, Error> {
+        self.transact(subsystem, parts, false)
+    }
+
+    fn transact(
+        &mut self,
+        subsystem: u16,
+        parts: &[&[u8]],
+        commit: bool,
+    ) -> Result<BatchReply, Error> {
         self.drain();
         let mut frame = Encoder::default();
         for kind in [BATCH_BEGIN, BATCH_END] {
@@ -274,9 +296,11 @@ impl Socket {
         let (begin, end) = frame.bytes().split_at(frame.len() / 2);
         let mut slices = vec![IoSlice::new(begin)];
         slices.extend(parts.iter().map(|part| IoSlice::new(part)));
-        slices.push(IoSlice::new(end));
+        if commit {
+            slices.push(IoSlice::new(end));
+        }
         self.send("send a batch", &slices)?;
-        if let Some(recorded) = &mut self.recorded {
+        if let Some(recorded) = self.recorded.as_mut().filter(|_| commit) {
             recorded.push(parts.concat());
         }
         self.replies()
@@ -293,6 +317,7 @@ impl Socket {
                     sequence: reply.sequence,
                     errno,
                     text: reply.error_text().map(str::to_owned),
+                    offset: reply.error_offset(),
                 }),
                 None => {
                     let handle = reply.attributes().be64(RULE_HANDLE);

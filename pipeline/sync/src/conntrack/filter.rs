@@ -1,0 +1,90 @@
+//! Which entries a question is about.
+
+use std::net::IpAddr;
+
+use model::Family;
+
+use super::entry::{ASSURED, Entry, TupleParts, attribute, write_tuple};
+use crate::netlink::Encoder;
+
+/// `CTA_FILTER_ORIG_FLAGS`
+const ORIGINAL_FLAGS: u16 = 1;
+/// `CTA_FILTER_REPLY_FLAGS`
+const REPLY_FLAGS: u16 = 2;
+/// The kernel's flag for each part of a direction that is to be compared.
+mod compare {
+    pub(super) const DESTINATION: u32 = 1 << 1;
+    pub(super) const PROTOCOL: u32 = 1 << 3;
+    pub(super) const DESTINATION_PORT: u32 = 1 << 5;
+}
+
+/// Which entries are meant: those that agree with everything that is said here. The direction is
+/// the original one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The address family.
+    pub family: Family,
+    /// IANA's number of the protocol.
+    pub protocol: Option<u8>,
+    /// Where the first packet was sent to.
+    pub destination: Option<IpAddr>,
+    /// The port it was sent to; counts only together with a protocol.
+    pub port: Option<u16>,
+    /// Leaves out the entries that are assured: for TCP, those whose handshake was finished.
+    pub not_assured: bool,
+}
+
+impl Filter {
+    /// Everything of a family.
+    #[must_use]
+    pub fn family(family: Family) -> Self {
+        Self { family, protocol: None, destination: None, port: None, not_assured: false }
+    }
+
+    /// Whether an entry is meant.
+    #[must_use]
+    pub fn matches(&self, entry: &Entry) -> bool {
+        let to = entry.original.destination;
+        entry.family() == self.family
+            && self.protocol.is_none_or(|protocol| protocol == entry.protocol)
+            && self.destination.is_none_or(|destination| destination == to.ip())
+            && (self.protocol.is_none() || self.port.is_none_or(|port| port == to.port()))
+            && !(self.not_assured && entry.is_assured())
+    }
+
+    /// Writes the filter for the kernel: Linux 5.8 compares addresses, protocols and ports, Linux
+    /// 5.15 the status. Older kernels take no notice of it or refuse it.
+    pub(super) fn write(&self, out: &mut Encoder) {
+        let mut flags = 0;
+        if self.destination.is_some() {
+            flags |= compare::DESTINATION;
+        }
+        if self.protocol.is_some() {
+            flags |= compare::PROTOCOL;
+        }
+        let port = self.port.filter(|_| self.protocol.is_some());
+        if port.is_some() {
+            flags |= compare::DESTINATION_PORT;
+        }
+        if flags != 0 {
+            let direction = out.nest(attribute::TUPLE_ORIGINAL);
+            let parts = TupleParts {
+                destination: self.destination,
+                protocol: self.protocol,
+                destination_port: port,
+                ..TupleParts::default()
+            };
+            write_tuple(out, parts);
+            out.close(direction);
+            let filter = out.nest(attribute::FILTER);
+            // Unlike everything else here, these are in the machine's own order.
+            out.raw(ORIGINAL_FLAGS, &flags.to_ne_bytes());
+            out.raw(REPLY_FLAGS, &0u32.to_ne_bytes());
+            out.close(filter);
+        }
+        if self.not_assured {
+            out.be32(attribute::STATUS, 0);
+            out.be32(attribute::STATUS_MASK, ASSURED);
+        }
+    }
+}
