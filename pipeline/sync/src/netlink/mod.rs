@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod options;
 mod stream;
+mod subscription;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,6 +20,7 @@ use nix::sys::socket::{
 
 pub use decode::{Attribute, Attributes, Message, Messages, c_text, read_u16, read_u32};
 pub use encode::{Encoder, Header, Open};
+pub use subscription::{Reading, Subscription, Wake};
 
 use crate::Error;
 

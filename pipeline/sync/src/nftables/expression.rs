@@ -5,17 +5,17 @@ use crate::netlink::{Attributes, Encoder};
 /// `NFTA_LIST_ELEM`
 const ELEMENT: u16 = 1;
 /// `NFTA_EXPR_NAME`
-const NAME: u16 = 1;
+pub(super) const NAME: u16 = 1;
 /// `NFTA_EXPR_DATA`
-const DATA: u16 = 2;
+pub(super) const DATA: u16 = 2;
 /// `NFTA_DATA_VALUE`
-const VALUE: u16 = 1;
+pub(super) const VALUE: u16 = 1;
 /// `NFTA_DATA_VERDICT`
-const VERDICT: u16 = 2;
+pub(super) const VERDICT: u16 = 2;
 /// `NFTA_VERDICT_CODE`
-const VERDICT_CODE: u16 = 1;
+pub(super) const VERDICT_CODE: u16 = 1;
 /// `NFTA_VERDICT_CHAIN`
-const VERDICT_CHAIN: u16 = 2;
+pub(super) const VERDICT_CHAIN: u16 = 2;
 /// `NFT_REG_1`
 const REGISTER_1: u32 = 1;
 /// `NFT_REG32_00`, the same place counted in words.
@@ -67,15 +67,40 @@ pub enum Verdict<'a> {
     Goto(&'a str),
 }
 
-impl Verdict<'_> {
+impl<'a> Verdict<'a> {
     const DROP: i32 = 0;
     const ACCEPT: i32 = 1;
     const JUMP: i32 = -3;
     const GOTO: i32 = -4;
     const RETURN: i32 = -5;
+
+    /// The code and chain of `NFTA_VERDICT_…`.
+    fn parts(self) -> (i32, Option<&'a str>) {
+        match self {
+            Verdict::Accept => (Verdict::ACCEPT, None),
+            Verdict::Drop => (Verdict::DROP, None),
+            Verdict::Return => (Verdict::RETURN, None),
+            Verdict::Jump(chain) => (Verdict::JUMP, Some(chain)),
+            Verdict::Goto(chain) => (Verdict::GOTO, Some(chain)),
+        }
+    }
+
+    /// Reads `NFTA_DATA_VERDICT` out of the data of an expression or element.
+    pub(super) fn read(data: Attributes<'a>) -> Option<Self> {
+        let verdict = data.nested(VERDICT);
+        let chain = verdict.text(VERDICT_CHAIN);
+        Some(match verdict.be32(VERDICT_CODE)? as i32 {
+            Verdict::DROP => Verdict::Drop,
+            Verdict::ACCEPT => Verdict::Accept,
+            Verdict::RETURN => Verdict::Return,
+            Verdict::JUMP => Verdict::Jump(chain?),
+            Verdict::GOTO => Verdict::Goto(chain?),
+            _ => return None,
+        })
+    }
 }
 
-fn expression(out: &mut Encoder, name: &str, fill: impl FnOnce(&mut Encoder)) {
+pub(super) fn expression(out: &mut Encoder, name: &str, fill: impl FnOnce(&mut Encoder)) {
     let element = out.nest(ELEMENT);
     out.text(NAME, name);
     let data = out.nest(DATA);
@@ -84,7 +109,7 @@ fn expression(out: &mut Encoder, name: &str, fill: impl FnOnce(&mut Encoder)) {
     out.close(element);
 }
 
-fn value(out: &mut Encoder, kind: u16, bytes: &[u8]) {
+pub(super) fn value(out: &mut Encoder, kind: u16, bytes: &[u8]) {
     let nest = out.nest(kind);
     out.raw(VALUE, bytes);
     out.close(nest);
@@ -138,24 +163,23 @@ pub fn counter(out: &mut Encoder) {
 
 /// Ends the rule.
 pub fn verdict(out: &mut Encoder, verdict: Verdict<'_>) {
-    let (code, chain) = match verdict {
-        Verdict::Accept => (Verdict::ACCEPT, None),
-        Verdict::Drop => (Verdict::DROP, None),
-        Verdict::Return => (Verdict::RETURN, None),
-        Verdict::Jump(chain) => (Verdict::JUMP, Some(chain)),
-        Verdict::Goto(chain) => (Verdict::GOTO, Some(chain)),
-    };
     expression(out, "immediate", |out| {
         out.be32(1, 0);
-        let data = out.nest(2);
-        let nest = out.nest(VERDICT);
-        out.raw(VERDICT_CODE, &code.to_be_bytes());
-        if let Some(chain) = chain {
-            out.text(VERDICT_CHAIN, chain);
-        }
-        out.close(nest);
-        out.close(data);
+        verdict_data(out, 2, verdict);
     });
+}
+
+/// Writes a verdict as data, as expressions and elements of maps hold it.
+pub(super) fn verdict_data(out: &mut Encoder, kind: u16, verdict: Verdict<'_>) {
+    let (code, chain) = verdict.parts();
+    let data = out.nest(kind);
+    let nest = out.nest(VERDICT);
+    out.raw(VERDICT_CODE, &code.to_be_bytes());
+    if let Some(chain) = chain {
+        out.text(VERDICT_CHAIN, chain);
+    }
+    out.close(nest);
+    out.close(data);
 }
 
 /// A match or a target of iptables; `fill` writes its own data.
@@ -266,18 +290,7 @@ fn read<'a>(name: &str, data: Attributes<'a>) -> Option<Expression<'a>> {
             Expression::Compare { inverted, value: data.nested(3).get(VALUE)? }
         }
         "counter" => Expression::Counter,
-        "immediate" => {
-            let verdict = data.nested(2).nested(VERDICT);
-            let chain = verdict.text(VERDICT_CHAIN);
-            Expression::Verdict(match verdict.be32(VERDICT_CODE)? as i32 {
-                Verdict::DROP => Verdict::Drop,
-                Verdict::ACCEPT => Verdict::Accept,
-                Verdict::RETURN => Verdict::Return,
-                Verdict::JUMP => Verdict::Jump(chain?),
-                Verdict::GOTO => Verdict::Goto(chain?),
-                _ => return None,
-            })
-        }
+        "immediate" => Expression::Verdict(Verdict::read(data.nested(2))?),
         "match" => Expression::Match(read_extension(data)?),
         "target" => Expression::Target(read_extension(data)?),
         _ => return None,

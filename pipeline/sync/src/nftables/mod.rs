@@ -5,6 +5,8 @@
 //! the same kind and go beside these.
 
 pub mod expression;
+pub mod native;
+pub mod set;
 
 pub use expression::{Expression, Expressions, Extension, Verdict};
 
@@ -17,18 +19,26 @@ pub const SUBSYSTEM: u16 = 10;
 mod message {
     pub(super) const NEW_TABLE: u16 = 0;
     pub(super) const GET_TABLE: u16 = 1;
+    pub(super) const DELETE_TABLE: u16 = 2;
     pub(super) const NEW_CHAIN: u16 = 3;
     pub(super) const GET_CHAIN: u16 = 4;
     pub(super) const DELETE_CHAIN: u16 = 5;
     pub(super) const NEW_RULE: u16 = 6;
     pub(super) const GET_RULE: u16 = 7;
     pub(super) const DELETE_RULE: u16 = 8;
+    pub(super) const NEW_SET: u16 = 9;
+    pub(super) const GET_SET: u16 = 10;
+    pub(super) const DELETE_SET: u16 = 11;
+    pub(super) const NEW_ELEMENT: u16 = 12;
+    pub(super) const GET_ELEMENT: u16 = 13;
+    pub(super) const DELETE_ELEMENT: u16 = 14;
     pub(super) const GET_GENERATION: u16 = 16;
 }
 
 /// `NFTA_TABLE_…`
 mod table_attribute {
     pub(super) const NAME: u16 = 1;
+    pub(super) const USERDATA: u16 = 6;
 }
 
 /// `NFTA_CHAIN_…` and `NFTA_HOOK_…`
@@ -91,6 +101,14 @@ pub enum Place {
     Last,
 }
 
+impl RuleSeen<'_> {
+    /// What it consists of, as native rules have it.
+    #[must_use]
+    pub fn natives(&self) -> native::Natives<'_> {
+        native::Natives(self.expressions.0)
+    }
+}
+
 impl To<'_> {
     fn header(&self, message: u16, flags: u16) -> Header {
         Header {
@@ -105,6 +123,21 @@ impl To<'_> {
     /// Makes the table unless it is there.
     pub fn new_table(&self, out: &mut Encoder) {
         let message = out.message(self.header(message::NEW_TABLE, CREATE));
+        out.text(table_attribute::NAME, self.table);
+        out.end(message);
+    }
+
+    /// Makes the table unless it is there, with what nft notes beside it.
+    pub fn new_table_noted(&self, out: &mut Encoder, userdata: &[u8]) {
+        let message = out.message(self.header(message::NEW_TABLE, CREATE));
+        out.text(table_attribute::NAME, self.table);
+        out.raw(table_attribute::USERDATA, userdata);
+        out.end(message);
+    }
+
+    /// Deletes the table with all that is in it.
+    pub fn delete_table(&self, out: &mut Encoder) {
+        let message = out.message(self.header(message::DELETE_TABLE, 0));
         out.text(table_attribute::NAME, self.table);
         out.end(message);
     }
@@ -224,6 +257,12 @@ pub fn read_table<'a>(message: &Message<'a>) -> Option<&'a str> {
     message.attributes().text(table_attribute::NAME).filter(|_| is_table)
 }
 
+/// What is noted beside a table that the kernel told of.
+#[must_use]
+pub fn table_userdata<'a>(message: &Message<'a>) -> &'a [u8] {
+    message.attributes().get(table_attribute::USERDATA).unwrap_or_default()
+}
+
 /// A chain that the kernel told of.
 #[derive(Clone, Copy, Debug)]
 pub struct ChainSeen<'a> {
@@ -233,6 +272,8 @@ pub struct ChainSeen<'a> {
     pub name: &'a str,
     /// Whether a hook calls it.
     pub base: bool,
+    /// The hook that calls it: type, number (`NF_INET_…`) and priority.
+    pub hook: Option<(&'a str, u32, i32)>,
 }
 
 /// A chain that the kernel told of.
@@ -246,7 +287,15 @@ pub fn read_chain<'a>(message: &Message<'a>) -> Option<ChainSeen<'a>> {
         table: attributes.text(chain_attribute::TABLE)?,
         name: attributes.text(chain_attribute::NAME)?,
         base: attributes.get(chain_attribute::HOOK).is_some(),
+        hook: read_hook(attributes),
     })
+}
+
+fn read_hook(chain: Attributes<'_>) -> Option<(&str, u32, i32)> {
+    let hook = chain.nested(chain_attribute::HOOK);
+    let number = hook.be32(chain_attribute::HOOK_NUMBER)?;
+    let priority = hook.be32(chain_attribute::HOOK_PRIORITY)?.cast_signed();
+    Some((chain.text(chain_attribute::TYPE)?, number, priority))
 }
 
 /// A rule that the kernel told of.
@@ -277,6 +326,9 @@ pub fn read_rule<'a>(message: &Message<'a>) -> Option<RuleSeen<'a>> {
     })
 }
 
+/// `NFTA_SET_NAME`, which is also `NFTA_SET_ELEM_LIST_SET`
+const SET_NAME: u16 = 2;
+
 /// Which object a message of ours is about, for error messages: `NFTA_RULE_TABLE` and
 /// `NFTA_CHAIN_TABLE` share their number, the chain's name does not.
 #[must_use]
@@ -286,6 +338,11 @@ pub fn describe(message: &Message<'_>) -> String {
     let table = attributes.text(table_attribute::NAME).unwrap_or_default();
     let (what, chain) = match message.kind & 0xff {
         message::NEW_TABLE => ("make the table", None),
+        message::DELETE_TABLE => ("delete the table", None),
+        message::NEW_SET => ("make the set", Some(SET_NAME)),
+        message::DELETE_SET => ("delete the set", Some(SET_NAME)),
+        message::NEW_ELEMENT => ("add an element to the set", Some(SET_NAME)),
+        message::DELETE_ELEMENT => ("take an element out of the set", Some(SET_NAME)),
         message::NEW_CHAIN => ("make the chain", Some(chain_attribute::NAME)),
         message::DELETE_CHAIN => ("delete the chain", Some(chain_attribute::NAME)),
         message::NEW_RULE => ("write a rule into", Some(rule_attribute::CHAIN)),
