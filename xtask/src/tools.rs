@@ -16,7 +16,7 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
     Tool { program, package }
 }
 
-const TOOLS: [Tool; 12] = [
+const TOOLS: [Tool; 13] = [
     tool("iptables", "iptables"),
     tool("ip6tables", "iptables"),
     tool("iptables-save", "iptables"),
@@ -27,6 +27,7 @@ const TOOLS: [Tool; 12] = [
     tool("conntrack", "conntrack"),
     tool("ip", "iproute2"),
     tool("curl", "curl"),
+    tool("dig", "bind9-dnsutils"),
     tool("setpriv", "util-linux"),
     tool("unshare", "util-linux"),
 ];
@@ -156,8 +157,16 @@ mod tests {
     fn what_is_not_there_is_named_with_its_package() {
         let nowhere = missing(&[PathBuf::from("/nonexistent")]);
         assert_eq!(nowhere.len(), TOOLS.len());
-        let expected =
-            ["conntrack", "curl", "iproute2", "ipset", "iptables", "nftables", "util-linux"];
+        let expected = [
+            "bind9-dnsutils",
+            "conntrack",
+            "curl",
+            "iproute2",
+            "ipset",
+            "iptables",
+            "nftables",
+            "util-linux",
+        ];
         assert_eq!(packages(&nowhere), expected);
     }
 

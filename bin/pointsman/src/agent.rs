@@ -15,12 +15,14 @@ use tracing::{debug, error, info, warn};
 
 use crate::dataplane::Dataplane;
 use crate::pace::Backoff;
+use crate::views::View;
 
 /// One node's agent.
 pub(crate) struct Agent<D> {
     cluster: Cluster,
     planner: Planner,
     dataplane: D,
+    views: Vec<Box<dyn View>>,
     /// Owners that changed since the planner last looked.
     pending: BTreeSet<Owner>,
     /// Owners whose Intent the kernel has not accepted yet.
@@ -34,11 +36,12 @@ pub(crate) struct Agent<D> {
 }
 
 impl<D: Dataplane> Agent<D> {
-    pub(crate) fn new(config: Config, dataplane: D) -> Self {
+    pub(crate) fn new(config: Config, dataplane: D, views: Vec<Box<dyn View>>) -> Self {
         Self {
             cluster: Cluster::default(),
             planner: Planner::new(config),
             dataplane,
+            views,
             pending: BTreeSet::new(),
             unwritten: BTreeSet::new(),
             accepted: None,
@@ -100,6 +103,7 @@ impl<D: Dataplane> Agent<D> {
     fn sync(&mut self) -> Result<(), sync::Error> {
         let start = Instant::now();
         let pending = std::mem::take(&mut self.pending);
+        self.views.iter_mut().for_each(|view| view.known(&self.cluster, &pending));
         self.unwritten.extend(self.planner.update(&self.cluster, &pending));
         name_once(self.planner.notices(), &mut self.said);
         if self.accepted.is_some() && self.unwritten.is_empty() {

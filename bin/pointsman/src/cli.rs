@@ -166,9 +166,29 @@ pub(crate) struct RunArguments {
     pub(crate) source: SourceArguments,
     #[command(flatten)]
     pub(crate) routing: RoutingArguments,
+    #[command(flatten)]
+    pub(crate) dns: DnsArguments,
     /// Write the rules once, when every list is complete, and exit
     #[arg(long)]
     pub(crate) once: bool,
+}
+
+/// Answering names.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "DNS")]
+pub(crate) struct DnsArguments {
+    /// Answer DNS for the cluster on this address of the node, UDP and TCP (may be given again)
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub(crate) dns_address: Vec<String>,
+    /// The cluster's domain
+    #[arg(long, default_value = "cluster.local", value_name = "DOMAIN")]
+    pub(crate) cluster_domain: String,
+    /// Where names outside the cluster are asked (may be given again)
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    pub(crate) dns_upstream: Vec<String>,
+    /// Whose name servers are asked where no --dns-upstream is given
+    #[arg(long, default_value = "/etc/resolv.conf", value_name = "FILE")]
+    pub(crate) dns_resolv_conf: PathBuf,
 }
 
 /// `pointsman render`

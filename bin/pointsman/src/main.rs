@@ -8,6 +8,7 @@ mod config;
 mod dataplane;
 mod journal;
 mod pace;
+mod views;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -17,6 +17,8 @@ use crate::agent::Agent;
 use crate::cli::{RunArguments, SourceArguments};
 use crate::config;
 use crate::dataplane::IptablesDataplane;
+use crate::views::View;
+use crate::views::dns::DnsView;
 
 /// How many deliveries may wait while the kernel is being written; a source waits beyond that.
 const DELIVERIES: usize = 64;
@@ -28,11 +30,13 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
         "netfilter cannot be written (root, or CAP_NET_ADMIN in this network namespace)",
     )?;
     name_legacy();
+    let dns = DnsView::start(&arguments.dns)?;
+    let views = dns.into_iter().map(|view| Box::new(view) as Box<dyn View>).collect();
     let options = options(arguments.routing.iptables_masquerade_bit);
     let (deliveries, source) = start(&arguments.source, &node)?;
     info!(node, mode = "iptables", "started; nothing is written before every list is complete");
     let dataplane = IptablesDataplane::new(kernel, options);
-    let mut agent = Agent::new(config, dataplane);
+    let mut agent = Agent::new(config, dataplane, views);
     let stopped = runtime()?.block_on(async {
         tokio::select! {
             ended = agent.run(deliveries, arguments.once) => ended.map(|()| None),

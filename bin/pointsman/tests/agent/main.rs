@@ -4,5 +4,6 @@
 
 mod bad_input;
 mod lesson;
+mod names;
 mod restart;
 mod stage;
