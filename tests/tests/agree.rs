@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use explain::{Trace, TraceError};
+use explain::{Mode, Trace, TraceError};
 use pointsman_tests::{Cumulative, Memory, cases};
 use render::iptables::{self, Options};
 
@@ -18,7 +18,7 @@ fn intent_rules_and_expectation_agree_on_every_packet() {
             let ruleset = iptables::ruleset(&intent, &Options::default());
             for probe in state.probes(&case) {
                 count += 1;
-                let decided = explain::decide(&intent, &host, &probe.packet);
+                let decided = explain::decide(&intent, &host, &probe.packet, Mode::Iptables);
                 let traced = explain::trace_iptables(&ruleset, &host, &probe.packet);
                 let met = traced.as_ref().map(|trace| &trace.verdict);
                 if decided != probe.expected || met != Ok(&probe.expected) {

@@ -283,7 +283,7 @@ proptest! {
         facts.iter().for_each(|change| drop(cluster.apply(change.clone())));
         let (intent, ruleset) = from_nothing(&cluster, &config);
         for packet in packets {
-            let decided = explain::decide(&intent, cluster.host(), &packet);
+            let decided = explain::decide(&intent, cluster.host(), &packet, explain::Mode::Iptables);
             let traced = explain::trace_iptables(&ruleset, cluster.host(), &packet);
             let met = traced.map(|trace| trace.verdict);
             prop_assert_eq!(Ok(decided), met, "{}", packet);

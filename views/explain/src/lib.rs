@@ -4,9 +4,12 @@
 //! Nothing here sends a packet or asks a kernel.
 
 mod decide;
+mod fate;
+pub mod nftables;
 mod packet;
 mod trace;
 
-pub use decide::{Verdict, decide, source_class};
+pub use decide::{Mode, Verdict, decide, source_class};
+pub use nftables::trace_nftables;
 pub use packet::{Enters, Packet};
 pub use trace::{Step, Then, Trace, TraceError, trace_iptables};

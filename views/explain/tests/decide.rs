@@ -602,7 +602,8 @@ fn families_do_not_mix() {
         port: 80,
         enters: explain::Enters::Output,
     };
-    let verdict = explain::decide(&world.intent, world.cluster.host(), &packet);
+    let verdict =
+        explain::decide(&world.intent, world.cluster.host(), &packet, explain::Mode::Iptables);
     assert_eq!(verdict, explain::Verdict::Pass);
 }
 
@@ -617,7 +618,8 @@ fn verdicts_and_packets_print() {
         enters: explain::Enters::Interface("cbr0".into()),
     };
     assert_eq!(packet.to_string(), "tcp 10.0.0.2 -> 1.2.3.4 port 80, in by cbr0");
-    let verdict = explain::decide(&world.intent, world.cluster.host(), &packet);
+    let verdict =
+        explain::decide(&world.intent, world.cluster.host(), &packet, explain::Mode::Iptables);
     assert_eq!(
         serde_json::to_string(&verdict).unwrap(),
         r#"{"Deliver":{"10.180.0.1:8080":true,"10.180.1.1:8080":true}}"#
@@ -677,7 +679,7 @@ mod properties {
             let world = world(object, endpoints);
             let enters = if output { Enters::Output } else { Enters::Interface("eth0".into()) };
             let packet = Packet { protocol, source, destination, port, enters };
-            let verdict = decide(&world.intent, world.cluster.host(), &packet);
+            let verdict = decide(&world.intent, world.cluster.host(), &packet, explain::Mode::Iptables);
             if let Verdict::Deliver(backends) = &verdict {
                 prop_assert!(!backends.is_empty());
                 prop_assert!(!endpoints.is_empty());

@@ -8,7 +8,7 @@ mod fixture;
 use std::collections::BTreeSet;
 
 use explain::{
-    Enters, Packet, Then, Trace, TraceError, Verdict, decide, source_class, trace_iptables,
+    Enters, Mode, Packet, Then, Trace, TraceError, Verdict, decide, source_class, trace_iptables,
 };
 use fixture::{
     backends, deliver, external_cluster, external_local, frontend, intent, internal, many,
@@ -370,7 +370,7 @@ fn the_intent_and_the_rules_agree() {
                         assert_eq!(traced, Verdict::Drop, "{packet}");
                         continue;
                     }
-                    let decided = decide(&intent, &host(), &packet);
+                    let decided = decide(&intent, &host(), &packet, Mode::Iptables);
                     assert_eq!(traced, decided, "{packet}\n{intent:#?}");
                     verdicts.insert(traced.to_string());
                     classes.insert(source_class(&intent, &host(), &packet));

@@ -6,7 +6,7 @@
 mod flight;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,9 +15,10 @@ use render::iptables::{ChainId, Ruleset, Table};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::fate::{Fates, Mixed};
 use crate::{Enters, Packet, Verdict};
 use flight::Flight;
-use walk::{Ended, Hook, Walk};
+use walk::{Hook, Walk};
 
 /// What becomes of a packet, and by which rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -129,13 +130,19 @@ pub fn trace_iptables(
     let mut chains = ruleset.chains();
     chains.extend(ruleset.built_in());
     let mut walk = Walk { chains: &chains, family, host, packet, steps: Vec::new() };
-    let mut ended = Ended::default();
+    let mut ended = Fates::default();
     let first = BTreeSet::from([Flight::new(packet)]);
     let arrived = match &packet.enters {
         Enters::Output => sent(&mut walk, first, &mut ended)?,
         Enters::Interface(name) => received(&mut walk, name, first, &mut ended)?,
     };
-    let verdict = verdict(&arrived, &ended)?;
+    for Flight { destination, translated, masqueraded, .. } in arrived {
+        ended.arrived(destination, translated, masqueraded);
+    }
+    let verdict = ended.verdict().map_err(|mixed| match mixed {
+        Mixed::Divided(fates) => TraceError::Divided { fates },
+        Mixed::MasqueradedPass => TraceError::MasqueradedPass,
+    })?;
     Ok(Trace { verdict, steps: walk.steps })
 }
 
@@ -143,7 +150,7 @@ pub fn trace_iptables(
 fn sent(
     walk: &mut Walk<'_>,
     first: BTreeSet<Flight>,
-    ended: &mut Ended,
+    ended: &mut Fates,
 ) -> Result<BTreeSet<Flight>, TraceError> {
     let out = Hook { table: Table::Nat, name: "OUTPUT", interface: None };
     let translated = walk.hook(&out, first, ended)?;
@@ -163,7 +170,7 @@ fn received(
     walk: &mut Walk<'_>,
     interface: &str,
     first: BTreeSet<Flight>,
-    ended: &mut Ended,
+    ended: &mut Fates,
 ) -> Result<BTreeSet<Flight>, TraceError> {
     let hook = |table, name| Hook { table, name, interface: Some(interface) };
     let translated = walk.hook(&hook(Table::Nat, "PREROUTING"), first, ended)?;
@@ -176,41 +183,3 @@ fn received(
 }
 
 const POSTROUTING: Hook<'static> = Hook { table: Table::Nat, name: "POSTROUTING", interface: None };
-
-fn verdict(arrived: &BTreeSet<Flight>, ended: &Ended) -> Result<Verdict, TraceError> {
-    let mut backends: BTreeMap<SocketAddr, BTreeSet<bool>> = BTreeMap::new();
-    let mut fates: BTreeSet<String> = BTreeSet::new();
-    for flight in arrived {
-        if flight.translated {
-            backends.entry(flight.destination).or_default().insert(flight.masqueraded);
-            fates.insert("delivered".into());
-        } else if flight.masqueraded {
-            return Err(TraceError::MasqueradedPass);
-        } else {
-            fates.insert("passed".into());
-        }
-    }
-    for (backend, sources) in &backends {
-        if sources.len() > 1 {
-            fates.insert(format!("{backend} masqueraded or not"));
-        }
-    }
-    fates.extend(ended.dropped.then(|| "dropped".into()));
-    fates.extend(ended.rejected.then(|| "rejected".into()));
-    if fates.len() != 1 {
-        let fates = fates.into_iter().collect::<Vec<_>>().join(", ");
-        return Err(TraceError::Divided { fates });
-    }
-    Ok(if ended.dropped {
-        Verdict::Drop
-    } else if ended.rejected {
-        Verdict::Reject
-    } else if backends.is_empty() {
-        Verdict::Pass
-    } else {
-        let backends = backends.into_iter();
-        Verdict::Deliver(
-            backends.map(|(backend, sources)| (backend, sources.contains(&true))).collect(),
-        )
-    })
-}

@@ -8,6 +8,7 @@ use render::iptables::{ChainId, Match, Rule, Table, Target};
 use super::flight::{Flight, Meets, Surroundings};
 use super::{Step, Then, TraceError};
 use crate::Packet;
+use crate::fate::Fates;
 
 /// The kernel's own limit (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
@@ -19,13 +20,6 @@ pub(super) struct Hook<'a> {
     pub(super) name: &'static str,
     /// The interface that packets came in by, where the hook knows one.
     pub(super) interface: Option<&'a str>,
-}
-
-/// Ends that a packet does not come back from.
-#[derive(Default)]
-pub(super) struct Ended {
-    pub(super) dropped: bool,
-    pub(super) rejected: bool,
 }
 
 /// What a walk needs to know, and what it has seen.
@@ -50,7 +44,7 @@ impl Walk<'_> {
         &mut self,
         hook: &Hook<'_>,
         flights: BTreeSet<Flight>,
-        ended: &mut Ended,
+        ended: &mut Fates,
     ) -> Result<BTreeSet<Flight>, TraceError> {
         let chain = ChainId::new(self.family, hook.table, hook.name);
         // A built-in chain without a rule of ours; its policy is not ours to judge.
@@ -71,7 +65,7 @@ impl Walk<'_> {
         place: &Place<'_, '_>,
         flights: BTreeSet<Flight>,
         left: &mut BTreeSet<Flight>,
-        ended: &mut Ended,
+        ended: &mut Fates,
     ) -> Result<BTreeSet<Flight>, TraceError> {
         let chains = self.chains;
         let rules = chains.get(&place.chain).map(Vec::as_slice).unwrap_or_default();
@@ -120,7 +114,7 @@ impl Walk<'_> {
         place: &Place<'_, '_>,
         flights: BTreeSet<Flight>,
         left: &mut BTreeSet<Flight>,
-        ended: &mut Ended,
+        ended: &mut Fates,
     ) -> Result<BTreeSet<Flight>, TraceError> {
         let chain = ChainId { name: to.clone(), ..place.chain.clone() };
         if !self.chains.contains_key(&chain) {
