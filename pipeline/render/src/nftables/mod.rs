@@ -31,6 +31,7 @@ pub use owner::owner;
 pub use rule::{Base, Chain, ChainType, CtState, End, Field, Hook, Rule, Statement, Verdict};
 pub use ruleset::{ChainId, Change, ElementId, Part, Ruleset, Uses, diff};
 pub use set::{Clients, Content, Data, Holds, Place, Set, SetName, Value};
+pub use text::{element_text, rule_text};
 
 use std::collections::BTreeMap;
 

@@ -43,7 +43,8 @@ pub fn node(node: &NodeIntent, options: &Options) -> Part {
             NodePortAccept::Addresses(addresses) => addresses.iter().collect(),
             NodePortAccept::AnyLocal { .. } => Vec::new(),
         };
-        let addresses = addresses.into_iter().map(|&ip| (SetName::NodeIps, Value::Address(ip)));
+        let addresses = addresses.into_iter().filter(|ip| !ip.is_loopback());
+        let addresses = addresses.map(|&ip| (SetName::NodeIps, Value::Address(ip)));
         let blocks: Vec<Cidr> = node.service_cidrs[family].iter().copied().collect();
         let blocks = Cidr::aggregate(&blocks).into_iter();
         let blocks = blocks.map(|block| (SetName::ServiceCidrs, Value::Block(block)));

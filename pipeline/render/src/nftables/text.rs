@@ -104,6 +104,18 @@ fn declare(text: &mut String, family: Family, name: SetName, set: &Set, elements
     text.push_str("\t}\n\n");
 }
 
+/// A rule of the table of a family, as nft lists it.
+#[must_use]
+pub fn rule_text(family: Family, rule: &Rule) -> String {
+    Line { family, rule }.to_string()
+}
+
+/// An element with its comment and what it holds, as nft lists it but for its counter.
+#[must_use]
+pub fn element_text(id: &ElementId, content: &Content) -> String {
+    element(id, content)
+}
+
 fn element(id: &ElementId, content: &Content) -> String {
     let mut text = Joined(&id.key).to_string();
     if let Some(comment) = &content.comment {
