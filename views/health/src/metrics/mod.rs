@@ -157,17 +157,21 @@ impl Metrics {
         self.kube_proxy.last_sync.with(&[&family.to_string()]).set(at.unix_seconds());
     }
 
-    /// A sync failed.
+    /// A sync failed. In iptables mode a partial one counts as such and among all, as in kube-proxy.
     pub fn sync_failed(&self, family: Family, extent: Extent, took: Duration) {
         self.took(family, extent, took);
         let family = family.to_string();
-        let failures = match &self.kube_proxy.of_mode {
-            OfMode::Iptables { partial_failures, .. } if extent == Extent::Partial => {
-                partial_failures
+        match &self.kube_proxy.of_mode {
+            OfMode::Iptables { failures, partial_failures, .. } => {
+                failures.with(&[&family]).inc();
+                if extent == Extent::Partial {
+                    partial_failures.with(&[&family]).inc();
+                }
             }
-            OfMode::Iptables { failures, .. } | OfMode::Nftables { failures, .. } => failures,
-        };
-        failures.with(&[&family]).inc();
+            OfMode::Nftables { failures, .. } => {
+                failures.with(&[&family]).inc();
+            }
+        }
     }
 
     fn took(&self, family: Family, extent: Extent, took: Duration) {

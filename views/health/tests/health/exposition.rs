@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The labels of a sample, in order.
+pub(crate) type Labels = Vec<(String, String)>;
+
 /// One sample.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) name: String,
-    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) labels: Labels,
     pub(crate) value: f64,
 }
 
@@ -168,7 +171,7 @@ pub(crate) fn lint(metrics: &BTreeMap<String, Metric>) -> Vec<String> {
 }
 
 fn lint_histogram(metric: &Metric, problem: &mut impl FnMut(&str)) {
-    let mut buckets: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut buckets: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     let mut counts = BTreeMap::new();
     let mut sums = BTreeSet::new();
     for sample in &metric.samples {

@@ -213,7 +213,7 @@ fn each_event_is_counted_where_it_belongs() {
     assert_eq!(count("kubeproxy_sync_partial_proxy_rules_duration_seconds"), 2.0);
     assert_eq!(count("kubeproxy_network_programming_duration_seconds"), 1.0);
     let rules = "kubeproxy_sync_proxy_rules_iptables";
-    assert_eq!(value(&format!("{rules}_restore_failures_total"), &[V4]), 1.0);
+    assert_eq!(value(&format!("{rules}_restore_failures_total"), &[V4]), 2.0);
     assert_eq!(value(&format!("{rules}_partial_restore_failures_total"), &[V4]), 1.0);
     // kubernetes#118978: the total is what there is, not what was written.
     assert_eq!(value(&format!("{rules}_total"), &[V4, ("table", "nat")]), 100.0);
