@@ -54,7 +54,7 @@ pub(crate) fn read(text: &str) -> Result<(Node, bool), BadDocument> {
             reason: without_location(&error.without_snippet().to_string()).to_owned(),
         })?;
     let more = documents.len() > 1;
-    let first = documents.into_iter().next().map(|raw| node(raw));
+    let first = documents.into_iter().next().map(node);
     Ok((first.unwrap_or(Node { line: 0, value: Value::Null }), more))
 }
 
