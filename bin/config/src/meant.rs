@@ -91,6 +91,8 @@ pub struct Pace {
 }
 
 /// Settings of connection tracking; `None` and 0 leave the kernel's value alone.
+///
+/// The kernel counts its timeouts in whole seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conntrack {
     /// Connections to track per CPU; 0 leaves the limit alone, whatever `min` says.
@@ -112,7 +114,7 @@ pub struct Conntrack {
 /// Where the cluster is read from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Source {
-    /// A folder of manifests instead of the API.
+    /// A folder of manifests instead of the API, whatever the other fields say.
     pub manifests: Option<PathBuf>,
     /// A kubeconfig; with neither it nor `master`, the Pod's own service account.
     pub kubeconfig: Option<PathBuf>,

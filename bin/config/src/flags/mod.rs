@@ -246,32 +246,35 @@ pub struct IpvsFlags {
 }
 
 /// How to log, by klog's names; over what a file says.
+///
+/// A program may flatten them beside its commands too: a word before the command then reaches the
+/// [`ProxyFlags`] of the command, and one behind it the program.
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Logging")]
 pub struct LoggingFlags {
     /// How much to log: 0 what matters to an operator, 2 each sync, 4 each decision [default: 0]
-    #[arg(short = 'v', long = "v", value_name = "LEVEL")]
+    #[arg(short = 'v', long = "v", global = true, value_name = "LEVEL")]
     pub v: Option<u32>,
     /// The form of the log: text or json [default: text]
-    #[arg(long, value_name = "FORMAT")]
+    #[arg(long, global = true, value_name = "FORMAT")]
     pub logging_format: Option<String>,
     /// Accepted and ignored: there are no source files of these names
-    #[arg(long, value_name = "PATTERN=LEVEL,…", value_delimiter = ',', action = ArgAction::Append)]
+    #[arg(long, global = true, value_name = "PATTERN=LEVEL,…", value_delimiter = ',', action = ArgAction::Append)]
     pub vmodule: Option<Vec<String>>,
     /// Accepted and ignored: nothing is buffered [default: 5s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    #[arg(long, global = true, value_name = "DURATION", allow_hyphen_values = true)]
     pub log_flush_frequency: Option<MetaDuration>,
     /// Accepted and ignored
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean, hide = true)]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean, hide = true)]
     pub log_text_split_stream: Option<bool>,
     /// Accepted and ignored
-    #[arg(long, value_name = "BYTES", hide = true)]
+    #[arg(long, global = true, value_name = "BYTES", hide = true)]
     pub log_text_info_buffer_size: Option<String>,
     /// Accepted and ignored
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean, hide = true)]
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = boolean, hide = true)]
     pub log_json_split_stream: Option<bool>,
     /// Accepted and ignored
-    #[arg(long, value_name = "BYTES", hide = true)]
+    #[arg(long, global = true, value_name = "BYTES", hide = true)]
     pub log_json_info_buffer_size: Option<String>,
 }
 

@@ -1,5 +1,7 @@
 //! A configuration from the operator's side: what is said, and what is meant.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // tests: helpers beside the test functions
+
 mod detection;
 mod documentation;
 mod options;
@@ -10,6 +12,7 @@ mod validation;
 mod writing;
 
 use clap::Parser;
+use config::flags::LoggingFlags;
 use config::{Error, Meant, ProxyFlags, Warning};
 
 /// A program that takes the flags, as kube-proxy does.
@@ -18,6 +21,43 @@ use config::{Error, Meant, ProxyFlags, Warning};
 struct Cli {
     #[command(flatten)]
     flags: ProxyFlags,
+}
+
+/// A program of which the proxy is one command, with flags of logging for all of them.
+#[derive(Parser)]
+#[command(name = "pointsman", version, propagate_version = true)]
+struct Program {
+    #[command(flatten)]
+    logging: LoggingFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    Run(Box<ProxyFlags>),
+    Cleanup,
+}
+
+#[test]
+fn the_flags_live_in_a_command_beside_global_ones() {
+    use clap::CommandFactory;
+    Program::command().debug_assert();
+    for words in [
+        &["pointsman", "run", "-v=3", "--node=x", "--logging-format=json"][..],
+        &["pointsman", "-v", "3", "--logging-format=json", "run", "--node", "x"],
+        &["pointsman", "cleanup", "-v3", "--logging-format", "json"],
+    ] {
+        let program = Program::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(program.logging.v, Some(3), "{words:?}");
+        assert_eq!(program.logging.logging_format.as_deref(), Some("json"), "{words:?}");
+        if let Command::Run(flags) = program.command {
+            assert_eq!(flags.logging, program.logging, "{words:?}");
+            assert_eq!(flags.source.hostname_override.as_deref(), Some("x"));
+        }
+    }
+    let version = Program::try_parse_from(["pointsman", "run", "--version"]).err().unwrap();
+    assert_eq!(version.kind(), clap::error::ErrorKind::DisplayVersion);
 }
 
 fn flags(words: &[&str]) -> ProxyFlags {

@@ -513,3 +513,18 @@ fn words_that_go_does_not_take_are_refused() {
         assert!(Cli::try_parse_from(["kube-proxy", words]).is_err(), "{words}");
     }
 }
+
+#[test]
+fn a_file_from_another_editor_is_read() {
+    let flags = flags(&["--config=proxy.yaml"]);
+    let head = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\r\nkind: KubeProxyConfiguration\r\n";
+    for text in [
+        format!("{head}mode: nftables\r\n"),
+        format!("\u{feff}{head}mode: nftables\r\n"),
+        format!("# Deployed by hand\r\n---\r\n{head}mode: \"nftables\"\r\n...\r\n"),
+        format!("{head}mode: &mode nftables # !\r\nportRange: *mode\r\n"),
+    ] {
+        let meant = config::understand(&flags, Some(&text), "alpha");
+        assert_eq!(meant.unwrap_or_else(|e| panic!("{text:?}: {e}")).0.mode, ProxyMode::Nftables);
+    }
+}
