@@ -261,11 +261,13 @@ fn source(config: &KubeProxyConfiguration, flags: &ProxyFlags, notes: &mut Notes
     if !client.qps.is_finite() {
         notes.fault("clientConnection.qps", format!("{}, expected a number", client.qps));
     }
-    let kubeconfig = Some(&client.kubeconfig).filter(|path| !path.is_empty());
+    // A path need not be text, so that of the flag counts as it was given.
+    let by_flag = flags.source.kubeconfig.as_ref().filter(|_| flags.process.config.is_none());
+    let kubeconfig = by_flag.cloned().unwrap_or_else(|| PathBuf::from(&client.kubeconfig));
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     Source {
         manifests: flags.source.manifests.clone(),
-        kubeconfig: kubeconfig.map(PathBuf::from),
+        kubeconfig: Some(kubeconfig).filter(|path| !path.as_os_str().is_empty()),
         master: given(&flags.source.master),
         qps: client.qps,
         burst,

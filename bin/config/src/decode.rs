@@ -74,6 +74,10 @@ impl serde::de::Error for Misfit {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match found {
+            Unexpected::Unit => "nothing".into(),
+            other => other.to_string(),
+        };
         Self::custom(format!("{found}, expected {}", plain(expected)))
     }
 

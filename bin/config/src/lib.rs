@@ -98,9 +98,18 @@ fn invalid(mut notes: Notes) -> Error {
 
 /// The configuration as a file says it, without defaults.
 fn decode_file(file: &str, text: &str, notes: &mut Notes) -> Result<KubeProxyConfiguration, Error> {
-    let failed = |line, problem| Error::Decode { file: file.into(), line, problem };
+    let failed = |line: usize, problem| Error::Decode {
+        file: file.into(),
+        // Where the parser knows no line, it is the text as a whole.
+        line: line.max(1),
+        problem,
+    };
     let (document, more) =
         document::read(text).map_err(|error| failed(error.line, error.reason))?;
+    if document.value == document::Value::Null {
+        let (api_version, kind) = Default::default();
+        return Err(Error::Kind { file: file.into(), api_version, kind });
+    }
     let (config, deviations) = decode::read::<KubeProxyConfiguration>(&document)
         .map_err(|misfit| failed(misfit.line, misfit.to_string()))?;
     if config.api_version != API_VERSION || config.kind != KIND {
