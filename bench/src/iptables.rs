@@ -149,6 +149,7 @@ fn differences(
             let servers = intent.servers.get(name)?;
             Some(render::iptables::owner(&intent.node, servers, &options))
         }
+        Owner::Policy(_) => None,
     };
     let change = |owner: &Owner| {
         let (old, new) = (part(before, owner), part(now, owner));

@@ -170,6 +170,7 @@ impl Cumulative {
                     .servers
                     .get(name)
                     .map(|servers| iptables::owner(&intent.node, servers, &self.options)),
+                Owner::Policy(_) => None,
             };
             let change = iptables::diff(&owner, self.ruleset.parts.get(&owner), new.as_ref());
             match new {

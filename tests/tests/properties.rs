@@ -43,6 +43,7 @@ fn node() -> impl Strategy<Value = Node> {
             external_ips: Vec::new(),
             pod_cidrs: Family::ALL.map(|family| lab::pod_cidr(1, family)).into(),
             zone: zone.map(Into::into),
+            labels: Default::default(),
             taints: Vec::new(),
             deleting,
         }

@@ -152,6 +152,8 @@ fn accept(accepted: &mut Intent, next: &Intent, owner: &Owner) {
             Some(servers) => drop(accepted.servers.insert(name.clone(), servers.clone())),
             None => drop(accepted.servers.remove(name)),
         },
+        // No rules come of these yet.
+        Owner::Policy(_) => {}
     }
 }
 

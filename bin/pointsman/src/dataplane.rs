@@ -57,6 +57,8 @@ impl IptablesDataplane {
                 let servers: &[VirtualServer] = intent.servers.get(name)?;
                 Some(render::iptables::owner(&intent.node, servers, &self.options))
             }
+            // No rules come of these yet.
+            Owner::Policy(_) => None,
         }
     }
 }

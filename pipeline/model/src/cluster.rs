@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{Change, Cidr, EndpointSlice, Host, NamespacedName, Node, Owner, Service};
+use crate::facts::{gone, put, put_all};
+use crate::{
+    Change, Cidr, ClusterNetworkPolicy, EndpointSlice, Host, Labels, NAMESPACE_NAME_LABEL,
+    Namespace, NamespacedName, NetworkPolicy, Node, Owner, Pod, Service,
+};
 
 /// A ServiceCIDR: blocks that cluster IPs are allocated from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -27,8 +31,12 @@ pub struct Cluster {
     #[serde(skip)]
     slice_owner: BTreeMap<NamespacedName, NamespacedName>,
     nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    service_cidrs: BTreeMap<Arc<str>, ServiceCidr>,
+    service_cidrs: BTreeMap<Arc<str>, Arc<ServiceCidr>>,
     host: Host,
+    pods: BTreeMap<NamespacedName, Arc<Pod>>,
+    namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
+    network_policies: BTreeMap<NamespacedName, Arc<NetworkPolicy>>,
+    cluster_network_policies: BTreeMap<Arc<str>, Arc<ClusterNetworkPolicy>>,
 }
 
 impl Cluster {
@@ -62,7 +70,7 @@ impl Cluster {
 
     /// All ServiceCIDRs.
     pub fn service_cidrs(&self) -> impl Iterator<Item = &ServiceCidr> {
-        self.service_cidrs.values()
+        self.service_cidrs.values().map(AsRef::as_ref)
     }
 
     /// What the machine says of itself.
@@ -71,81 +79,100 @@ impl Cluster {
         &self.host
     }
 
+    /// All Pods by name; none where policies are not enforced.
+    #[must_use]
+    pub fn pods(&self) -> &BTreeMap<NamespacedName, Arc<Pod>> {
+        &self.pods
+    }
+
+    /// The Pods of a namespace.
+    pub fn pods_of(&self, namespace: &Arc<str>) -> impl Iterator<Item = &Arc<Pod>> + use<'_> {
+        let (first, of) = (NamespacedName::new(namespace.clone(), ""), namespace.clone());
+        let from = self.pods.range(first..);
+        from.take_while(move |(name, _)| name.namespace == of).map(|(_, pod)| pod)
+    }
+
+    /// The labels of a Namespace. One that is not known has its name as its only label, which is
+    /// what it will have at least.
+    #[must_use]
+    pub fn namespace_labels(&self, name: &Arc<str>) -> Labels {
+        match self.namespaces.get(name) {
+            Some(namespace) => namespace.labels.clone(),
+            None => [(NAMESPACE_NAME_LABEL.into(), name.clone())].into_iter().collect(),
+        }
+    }
+
+    /// All Namespaces by name.
+    #[must_use]
+    pub fn namespaces(&self) -> &BTreeMap<Arc<str>, Arc<Namespace>> {
+        &self.namespaces
+    }
+
+    /// All NetworkPolicies by name.
+    #[must_use]
+    pub fn network_policies(&self) -> &BTreeMap<NamespacedName, Arc<NetworkPolicy>> {
+        &self.network_policies
+    }
+
+    /// All ClusterNetworkPolicies by name.
+    #[must_use]
+    pub fn cluster_network_policies(&self) -> &BTreeMap<Arc<str>, Arc<ClusterNetworkPolicy>> {
+        &self.cluster_network_policies
+    }
+
     /// Takes one change in and names the owners that it may concern. A change that changes nothing
     /// concerns nobody.
     pub fn apply(&mut self, change: Change) -> BTreeSet<Owner> {
         let mut owners = BTreeSet::new();
+        let out = &mut owners;
         match change {
-            Change::Service(service) => self.put_service(service, &mut owners),
-            Change::ServiceGone(name) => self.remove_service(&name, &mut owners),
-            Change::Services(list) => {
-                let listed: BTreeSet<_> = list.iter().map(|service| service.name.clone()).collect();
-                let gone: Vec<_> =
-                    self.services.keys().filter(|name| !listed.contains(*name)).cloned().collect();
-                gone.iter().for_each(|name| self.remove_service(name, &mut owners));
-                list.into_iter().for_each(|service| self.put_service(service, &mut owners));
+            Change::Service(service) => put(&mut self.services, service, out),
+            Change::ServiceGone(name) => gone(&mut self.services, &name, out),
+            Change::Services(list) => put_all(&mut self.services, list, out),
+            Change::Slice(slice) => self.put_slice(slice, out),
+            Change::SliceGone(name) => self.remove_slice(&name, out),
+            Change::Slices(list) => self.put_slices(list, out),
+            Change::Node(node) => put(&mut self.nodes, node, out),
+            Change::NodeGone(name) => gone(&mut self.nodes, &name, out),
+            Change::Nodes(list) => put_all(&mut self.nodes, list, out),
+            Change::ServiceCidr(cidr) => put(&mut self.service_cidrs, cidr, out),
+            Change::ServiceCidrGone(name) => gone(&mut self.service_cidrs, &name, out),
+            Change::ServiceCidrs(list) => put_all(&mut self.service_cidrs, list, out),
+            Change::Host(host) => self.put_host(host, out),
+            Change::Pod(pod) => put(&mut self.pods, pod, out),
+            Change::PodGone(name) => gone(&mut self.pods, &name, out),
+            Change::Pods(list) => put_all(&mut self.pods, list, out),
+            Change::Namespace(namespace) => put(&mut self.namespaces, namespace, out),
+            Change::NamespaceGone(name) => gone(&mut self.namespaces, &name, out),
+            Change::Namespaces(list) => put_all(&mut self.namespaces, list, out),
+            Change::NetworkPolicy(policy) => put(&mut self.network_policies, policy, out),
+            Change::NetworkPolicyGone(name) => gone(&mut self.network_policies, &name, out),
+            Change::NetworkPolicies(list) => put_all(&mut self.network_policies, list, out),
+            Change::ClusterNetworkPolicy(policy) => {
+                put(&mut self.cluster_network_policies, policy, out);
             }
-            Change::Slice(slice) => self.put_slice(slice, &mut owners),
-            Change::SliceGone(name) => self.remove_slice(&name, &mut owners),
-            Change::Slices(list) => {
-                let listed: BTreeSet<_> = list.iter().map(|slice| slice.name.clone()).collect();
-                let gone: Vec<_> = self
-                    .slice_owner
-                    .keys()
-                    .filter(|name| !listed.contains(*name))
-                    .cloned()
-                    .collect();
-                gone.iter().for_each(|name| self.remove_slice(name, &mut owners));
-                list.into_iter().for_each(|slice| self.put_slice(slice, &mut owners));
+            Change::ClusterNetworkPolicyGone(name) => {
+                gone(&mut self.cluster_network_policies, &name, out);
             }
-            Change::Node(node) => {
-                let same = self.nodes.get(&node.name).is_some_and(|known| **known == node);
-                if !same {
-                    self.nodes.insert(node.name.clone(), Arc::new(node));
-                    owners.insert(Owner::Node);
-                }
+            Change::ClusterNetworkPolicies(list) => {
+                put_all(&mut self.cluster_network_policies, list, out);
             }
-            Change::NodeGone(name) => {
-                if self.nodes.remove(&name).is_some() {
-                    owners.insert(Owner::Node);
-                }
-            }
-            Change::Nodes(list) => {
-                let new: BTreeMap<_, _> =
-                    list.into_iter().map(|node| (node.name.clone(), Arc::new(node))).collect();
-                replace(&mut self.nodes, new, &mut owners);
-            }
-            Change::ServiceCidr(cidr) => {
-                let mut new = self.service_cidrs.clone();
-                new.insert(cidr.name.clone(), cidr);
-                replace(&mut self.service_cidrs, new, &mut owners);
-            }
-            Change::ServiceCidrGone(name) => {
-                if self.service_cidrs.remove(&name).is_some() {
-                    owners.insert(Owner::Node);
-                }
-            }
-            Change::ServiceCidrs(list) => {
-                let new = list.into_iter().map(|cidr| (cidr.name.clone(), cidr)).collect();
-                replace(&mut self.service_cidrs, new, &mut owners);
-            }
-            Change::Host(host) => replace(&mut self.host, host, &mut owners),
         }
         owners
     }
-
-    fn put_service(&mut self, service: Service, owners: &mut BTreeSet<Owner>) {
-        if self.services.get(&service.name).is_some_and(|known| **known == service) {
-            return;
+    fn put_host(&mut self, host: Host, owners: &mut BTreeSet<Owner>) {
+        if self.host != host {
+            self.host = host;
+            owners.insert(Owner::Node);
         }
-        owners.insert(Owner::Service(service.name.clone()));
-        self.services.insert(service.name.clone(), Arc::new(service));
     }
 
-    fn remove_service(&mut self, name: &NamespacedName, owners: &mut BTreeSet<Owner>) {
-        if self.services.remove(name).is_some() {
-            owners.insert(Owner::Service(name.clone()));
-        }
+    fn put_slices(&mut self, list: Vec<EndpointSlice>, owners: &mut BTreeSet<Owner>) {
+        let listed: BTreeSet<_> = list.iter().map(|slice| slice.name.clone()).collect();
+        let gone: Vec<_> =
+            self.slice_owner.keys().filter(|name| !listed.contains(*name)).cloned().collect();
+        gone.iter().for_each(|name| self.remove_slice(name, owners));
+        list.into_iter().for_each(|slice| self.put_slice(slice, owners));
     }
 
     fn put_slice(&mut self, slice: EndpointSlice, owners: &mut BTreeSet<Owner>) {
@@ -173,13 +200,5 @@ impl Cluster {
             }
         }
         owners.insert(Owner::Service(service));
-    }
-}
-
-/// Puts a node-wide fact in place; the node is concerned if it differs.
-fn replace<T: PartialEq>(place: &mut T, new: T, owners: &mut BTreeSet<Owner>) {
-    if *place != new {
-        *place = new;
-        owners.insert(Owner::Node);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{Cidr, Family};
+use crate::{Cidr, Family, Labels};
 
 /// One entry of `spec.taints`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -29,6 +29,8 @@ pub struct Node {
     pub pod_cidrs: Vec<Cidr>,
     /// The label `topology.kubernetes.io/zone`.
     pub zone: Option<Arc<str>>,
+    /// `metadata.labels`, which policies may select Nodes by.
+    pub labels: Labels,
     /// `spec.taints`.
     pub taints: Vec<Taint>,
     /// Whether `metadata.deletionTimestamp` is set.

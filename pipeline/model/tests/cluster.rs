@@ -106,6 +106,7 @@ fn facts_of_the_node_concern_the_node() {
         external_ips: vec!["fd09::1".parse().unwrap()],
         pod_cidrs: vec![],
         zone: None,
+        labels: Default::default(),
         taints: vec![],
         deleting: false,
     };

@@ -97,7 +97,7 @@ impl Flows {
         let names = || {
             owners.iter().filter_map(|owner| match owner {
                 Owner::Service(name) => Some(name),
-                Owner::Node => None,
+                Owner::Node | Owner::Policy(_) => None,
             })
         };
         let mut before: BTreeMap<Key, Option<Promise>> = BTreeMap::new();

@@ -67,7 +67,7 @@ impl Planner {
             .iter()
             .filter_map(|owner| match owner {
                 Owner::Service(name) => Some(name.clone()),
-                Owner::Node => None,
+                Owner::Node | Owner::Policy(_) => None,
             })
             .collect();
         if owners.contains(&Owner::Node) {

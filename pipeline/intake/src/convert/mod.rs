@@ -20,6 +20,17 @@ pub use node::node;
 pub use service::service;
 pub use service_cidr::service_cidr;
 
+use model::Labels;
+
+use crate::wire::Metadata;
+
+/// The labels of an object; one whose value is no text is left out, for the API has none.
+fn labels(metadata: &Metadata, names: &mut Names) -> Labels {
+    let labels = metadata.labels.get().into_iter().flatten();
+    let texts = labels.filter_map(|(key, value)| Some((key, value.get()?)));
+    texts.map(|(key, value)| (names.intern(key), names.intern(value))).collect()
+}
+
 /// Texts that many objects share (namespaces, node names, zones, port names), each held once.
 #[derive(Debug, Default)]
 pub struct Names {

@@ -2,8 +2,8 @@
 
 use model::{Cidr, Node, Notice, Taint};
 
-use super::Names;
 use super::notes::{Notes, Part, cluster_scoped};
+use super::{Names, labels};
 use crate::wire;
 
 /// Reads a Node.
@@ -26,6 +26,7 @@ pub fn node(wire: &wire::Node, names: &mut Names) -> (Option<Node>, Vec<Notice>)
             .and_then(|metadata| metadata.label("topology.kubernetes.io/zone"))
             .filter(|zone| !zone.is_empty())
             .map(|zone| names.intern(zone)),
+        labels: metadata.map(|metadata| labels(metadata, names)).unwrap_or_default(),
         taints: Vec::new(),
         deleting: metadata.is_some_and(|metadata| metadata.deletion_timestamp.get().is_some()),
     };

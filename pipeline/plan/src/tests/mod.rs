@@ -149,6 +149,7 @@ fn node_object(name: &str, address: &str, zone: Option<&str>) -> Node {
         external_ips: Vec::new(),
         pod_cidrs: Vec::new(),
         zone: zone.map(Into::into),
+        labels: Default::default(),
         taints: Vec::new(),
         deleting: false,
     }

@@ -206,6 +206,7 @@ prop_compose! {
             external_ips,
             pod_cidrs: pods.into_iter().map(cidr).collect(),
             zone: zone.map(Into::into),
+            labels: Default::default(),
             taints: Vec::new(),
             deleting: false,
         }
@@ -285,6 +286,7 @@ fn part<'a>(
     match owner {
         Owner::Node => Err(&intent.node),
         Owner::Service(name) => Ok(intent.servers.get(name).map(AsRef::as_ref)),
+        Owner::Policy(_) => Ok(None),
     }
 }
 

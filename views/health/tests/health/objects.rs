@@ -32,6 +32,7 @@ pub(crate) fn node(name: &str) -> Node {
         external_ips: Vec::new(),
         pod_cidrs: Vec::new(),
         zone: None,
+        labels: Default::default(),
         taints: Vec::new(),
         deleting: false,
     }
