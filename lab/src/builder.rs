@@ -2,7 +2,6 @@
 //!
 //! A node carries its own address on every link, so whatever it masquerades bears that address.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use model::{Cidr, Family};
@@ -92,13 +91,15 @@ impl LabBuilder {
     /// # Errors
     /// [`LabError`]: a contradictory description, a missing right or a missing `ip` program.
     pub fn build(self) -> Result<Lab, LabError> {
-        let mut lab = Lab { places: BTreeMap::new(), numbers: BTreeMap::new(), wire: None };
+        let mut lab = Lab { bridge: self.bridge.clone(), ..Lab::default() };
         self.make_places(&mut lab)?;
         let mut scripts = match self.shape {
             Shape::Star => self.star(&lab)?,
             Shape::Full => self.full(&mut lab)?,
         };
-        self.add_pods(&lab, &mut scripts)?;
+        for pod in &self.pods {
+            lab.plug_in_pod(&pod.name, &pod.node, &pod.addresses, &mut scripts)?;
+        }
         for (name, address) in &self.extra {
             let prefix = if address.is_ipv4() { 32 } else { 128 };
             scripts.at(name, lab.at(name)?)?.address("lo", *address, prefix);
@@ -221,52 +222,10 @@ impl LabBuilder {
             None => script.via(family.any(), node_address(gateway, family), "eth0", own),
         }
     }
-
-    fn add_pods(&self, lab: &Lab, scripts: &mut Scripts) -> Result<(), LabError> {
-        let mut bridged: Vec<&str> = Vec::new();
-        for (index, pod) in self.pods.iter().enumerate() {
-            let number = lab.node_number(&pod.node)?;
-            let link = format!("veth{}", index + 1);
-            let node = scripts.at(&pod.node, lab.at(&pod.node)?)?;
-            node.veth(&link, "eth0", lab.at(&pod.name)?);
-            node.up(&link);
-            let carrier = self.bridge.as_deref().unwrap_or(&link);
-            let first_on_carrier = self.bridge.is_none() || !bridged.contains(&pod.node.as_str());
-            if first_on_carrier {
-                bridged.push(&pod.node);
-                if self.bridge.is_some() {
-                    node.bridge(carrier);
-                }
-                for family in Family::ALL {
-                    node.address(carrier, node_address(number, family), host_prefix(family));
-                }
-            }
-            if self.bridge.is_some() {
-                node.port(&link, carrier);
-            }
-            for address in &pod.addresses {
-                let own = node_address(number, Family::of(*address));
-                node.on_link(Cidr::from(*address), carrier, own);
-            }
-            let script = scripts.at(&pod.name, lab.at(&pod.name)?)?;
-            script.up("eth0");
-            let mut routed: Vec<Family> = Vec::new();
-            for address in &pod.addresses {
-                let family = Family::of(*address);
-                if routed.contains(&family) {
-                    script.address("eth0", *address, host_prefix(family));
-                } else {
-                    attach(script, *address, node_address(number, family));
-                    routed.push(family);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// An address on eth0 and a default route by a neighbour there.
-fn attach(script: &mut Script, own: IpAddr, gateway: IpAddr) {
+pub(crate) fn attach(script: &mut Script, own: IpAddr, gateway: IpAddr) {
     let family = Family::of(own);
     script.address("eth0", own, host_prefix(family));
     script.on_link(Cidr::from(gateway), "eth0", own);
@@ -282,7 +241,7 @@ fn link_name(prefix: &str, place: &str, number: Option<u8>) -> String {
 /// A namespace with the settings of a host: no filter by return path (answers may come by another
 /// way than the kernel would send), no waiting for IPv6 duplicate detection, and no rate
 /// limit for any type of ICMP message, which would turn a later rejection into silence.
-fn new_place(routes: bool) -> Result<Namespace, LabError> {
+pub(crate) fn new_place(routes: bool) -> Result<Namespace, LabError> {
     let namespace = Namespace::new()?;
     let always = [
         ("net/ipv4/conf/all/rp_filter", "0"),

@@ -14,6 +14,7 @@ mod builder;
 mod error;
 mod namespace;
 mod network;
+mod pods;
 mod probe;
 pub mod sandbox;
 mod script;

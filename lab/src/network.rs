@@ -13,6 +13,7 @@ use nix::net::if_::InterfaceFlags;
 use crate::builder::{LabBuilder, Shape};
 use crate::error::LabError;
 use crate::namespace::Namespace;
+use crate::pods::Plugs;
 use crate::probe::{Outcome, SILENCE, probe};
 use crate::server::{Server, serve};
 
@@ -23,10 +24,13 @@ const LINK_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const WIRE: &str = "(wire)";
 
 /// Nodes, Pods and an outside host that can reach each other. Dropping it removes them all.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Lab {
     pub(crate) places: BTreeMap<String, Namespace>,
     pub(crate) numbers: BTreeMap<String, u8>,
+    pub(crate) plugs: Plugs,
+    // The name of the bridge that the Pods of a node share, if they share one.
+    pub(crate) bridge: Option<String>,
     // Holds the common segment of a full lab.
     pub(crate) wire: Option<Namespace>,
 }
@@ -99,29 +103,36 @@ impl Lab {
     /// A link carries packets a moment after both its ends are up; a packet sent before is lost,
     /// and a lost SYN looks like a rule that drops.
     pub(crate) fn wait_for_links(&self) -> Result<(), LabError> {
-        let start = Instant::now();
         let wire = self.wire.iter().map(|namespace| (WIRE, namespace));
         let places = self.places.iter().map(|(name, namespace)| (name.as_str(), namespace));
-        for (place, namespace) in places.chain(wire) {
-            let look = || {
-                namespace
-                    .run(first_without_carrier)?
-                    .map_err(|error| LabError::system("list network interfaces", error))
-            };
-            while let Some(interface) = look()? {
-                let waited = start.elapsed();
-                if waited > LINK_PATIENCE {
-                    return Err(LabError::StillDown {
-                        place: place.to_owned(),
-                        interface,
-                        waited_ms: waited.as_millis(),
-                    });
-                }
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-        Ok(())
+        wait_for_links_of(places.chain(wire))
     }
+}
+
+/// [`Lab::wait_for_links`] for some places.
+pub(crate) fn wait_for_links_of<'a>(
+    places: impl Iterator<Item = (&'a str, &'a Namespace)>,
+) -> Result<(), LabError> {
+    let start = Instant::now();
+    for (place, namespace) in places {
+        let look = || {
+            namespace
+                .run(first_without_carrier)?
+                .map_err(|error| LabError::system("list network interfaces", error))
+        };
+        while let Some(interface) = look()? {
+            let waited = start.elapsed();
+            if waited > LINK_PATIENCE {
+                return Err(LabError::StillDown {
+                    place: place.to_owned(),
+                    interface,
+                    waited_ms: waited.as_millis(),
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    Ok(())
 }
 
 /// The name of an interface of this thread's namespace that does not carry packets yet.

@@ -35,6 +35,11 @@ impl Script {
         self.line(format_args!("link set {link} master {bridge}"));
     }
 
+    /// Removes a link, and with it the other end of its pair.
+    pub(crate) fn remove(&mut self, link: &str) {
+        self.line(format_args!("link delete {link}"));
+    }
+
     /// Sets a link up.
     pub(crate) fn up(&mut self, link: &str) {
         self.line(format_args!("link set {link} up"));
@@ -49,6 +54,11 @@ impl Script {
     /// A route to neighbours on a link, `source` being the address to speak from.
     pub(crate) fn on_link(&mut self, to: impl std::fmt::Display, link: &str, source: IpAddr) {
         self.line(format_args!("route add {to} dev {link} src {source}"));
+    }
+
+    /// Takes a neighbour's route away.
+    pub(crate) fn off_link(&mut self, to: IpAddr, link: &str) {
+        self.line(format_args!("route delete {to} dev {link}"));
     }
 
     /// A route by a neighbour, `source` being the address to speak from.

@@ -337,3 +337,33 @@ fn a_contradictory_description_is_refused() {
     let message = error(Lab::star(["a"]).pod("p", "a", twice));
     assert!(message.contains("route add 10.77.1.1/32"), "{message}");
 }
+
+#[test]
+fn pods_come_and_go_while_the_lab_stands() {
+    for builder in [Lab::full(["alpha", "beta"]), Lab::full(["alpha", "beta"]).pod_bridge("cbr0")] {
+        let mut lab = builder.pod("client", "alpha", both(1, 11)).build().unwrap();
+        // An address is free again at once.
+        for round in ["first", "second"] {
+            lab.add_pod(round, "beta", &both(2, 12)).unwrap();
+            for address in both(2, 12) {
+                let to = SocketAddr::new(address, 8080);
+                let _server = lab.serve(round, Protocol::Tcp, to).unwrap();
+                let outcome = lab.probe("client", Protocol::Tcp, to).unwrap();
+                assert_eq!(outcome.server(), Some(round), "{outcome}");
+            }
+            let beta = lab.at("beta").unwrap().clone();
+            assert!(run(&beta, "ip -o route").contains("10.77.2.12"));
+            lab.remove_pod(round).unwrap();
+            assert!(!run(&beta, "ip -o route").contains("10.77.2.12"));
+            assert!(lab.at(round).is_err());
+            lab.remove_pod(round).unwrap_err();
+        }
+        lab.add_pod("client", "alpha", &both(1, 12)).unwrap_err();
+        lab.add_pod("lost", "gamma", &both(1, 12)).unwrap_err();
+        // Refused by the system half-way: nothing is left of it.
+        lab.add_pod("twin", "alpha", &both(1, 11)).unwrap_err();
+        assert!(lab.at("twin").is_err());
+        let links = run(lab.at("alpha").unwrap(), "ip -o link");
+        assert_eq!(links.matches("veth").count(), 1, "{links}");
+    }
+}
