@@ -26,7 +26,7 @@ pub(crate) enum Command {
     /// Print the rules that a node would hold, and change nothing
     #[command(after_help = RENDER_EXAMPLES)]
     Render(RenderArguments),
-    /// Remove every rule and chain of ours (and of kube-proxy) from this node, and nothing else
+    /// Remove every rule and chain of ours from this node, and nothing else
     #[command(after_help = CLEANUP_EXAMPLES)]
     Cleanup(CleanupArguments),
 }
@@ -50,6 +50,10 @@ const CLEANUP_EXAMPLES: &str = "\
 Examples:
   pointsman cleanup
   pointsman cleanup -o json
+  pointsman cleanup --kube-proxy
+
+Our chains of iptables have kube-proxy's names. Where kube-proxy has taken the node over they are \
+its own, and stay unless --kube-proxy is given.
 
 Exit codes: 0 nothing of ours is left, 1 something could not be removed, 2 wrong usage.";
 
@@ -233,6 +237,9 @@ pub(crate) enum FamilyName {
 /// `pointsman cleanup`
 #[derive(Args, Debug)]
 pub(crate) struct CleanupArguments {
+    /// Remove kube-proxy's rules too, of its iptables and its nftables mode
+    #[arg(long)]
+    pub(crate) kube_proxy: bool,
     /// The form of the output
     #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
     pub(crate) output: OutputFormat,

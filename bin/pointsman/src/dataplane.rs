@@ -7,7 +7,7 @@ use model::{NamespacedName, Owner};
 use plan::{Intent, VirtualServer};
 use render::iptables::{Change, Options, Part};
 use sync::iptables::{Iptables, Written};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// How an Intent reaches the kernel.
 pub(crate) trait Dataplane {
@@ -30,11 +30,13 @@ pub(crate) struct IptablesDataplane {
     /// The kernel setting that lets loopback addresses leave by other interfaces is still to be
     /// made, once the rules that keep strangers out are in place.
     route_localnet_due: bool,
+    /// What kube-proxy left beside its rules is still to be removed, once ours stand.
+    leftovers_due: bool,
 }
 
 impl IptablesDataplane {
     pub(crate) fn new(kernel: Iptables, options: Options) -> Self {
-        Self { kernel, options, route_localnet_due: true }
+        Self { kernel, options, route_localnet_due: true, leftovers_due: true }
     }
 
     /// NodePorts on loopback need `route_localnet`; KUBE-FIREWALL must stand before it
@@ -49,6 +51,23 @@ impl IptablesDataplane {
         }
     }
 
+    /// Our rules have taken the place of kube-proxy's; what it left beside them would only mislead,
+    /// or decide with rules that nobody keeps up to date.
+    fn remove_leftovers(&mut self) {
+        if !self.leftovers_due {
+            return;
+        }
+        match sync::kube_proxy::remove_leftovers() {
+            Ok(removed) => {
+                self.leftovers_due = false;
+                if !removed.is_empty() {
+                    info!("removed what kube-proxy had left: {removed}");
+                }
+            }
+            Err(error) => warn!("{error}; leftovers of kube-proxy stay until the next change"),
+        }
+    }
+
     /// What one owner contributes under an Intent; `None` where it asks for nothing.
     fn part(&self, intent: &Intent, owner: &Owner) -> Option<Part> {
         match owner {
@@ -57,8 +76,6 @@ impl IptablesDataplane {
                 let servers: &[VirtualServer] = intent.servers.get(name)?;
                 Some(render::iptables::owner(&intent.node, servers, &self.options))
             }
-            // No rules come of these yet.
-            Owner::Policy(_) => None,
         }
     }
 }
@@ -67,6 +84,7 @@ impl Dataplane for IptablesDataplane {
     fn reconcile(&mut self, intent: &Intent) -> Result<Written, sync::Error> {
         let written = self.kernel.reconcile(&render::iptables::ruleset(intent, &self.options))?;
         self.route_localnet(intent);
+        self.remove_leftovers();
         Ok(written)
     }
 
@@ -103,6 +121,7 @@ impl Dataplane for IptablesDataplane {
             written => written?,
         };
         self.route_localnet(next);
+        self.remove_leftovers();
         Ok(written)
     }
 }

@@ -7,3 +7,4 @@ mod lesson;
 mod names;
 mod restart;
 mod stage;
+mod takeover;
