@@ -52,6 +52,19 @@ impl Filter {
             && !(self.not_assured && entry.is_assured())
     }
 
+    /// What of the filter the kernel is good for (seen in Linux 6.18). It compares ports of TCP and
+    /// UDP alone, and IPv6 addresses the wrong way round: it would hand out all other entries.
+    pub(super) fn for_kernel(&self) -> Self {
+        let has_ports = [libc::IPPROTO_TCP, libc::IPPROTO_UDP]
+            .into_iter()
+            .any(|protocol| self.protocol.map(i32::from) == Some(protocol));
+        Self {
+            destination: self.destination.filter(IpAddr::is_ipv4),
+            port: self.port.filter(|_| has_ports),
+            ..*self
+        }
+    }
+
     /// Writes the filter for the kernel: Linux 5.8 compares addresses, protocols and ports, Linux
     /// 5.15 the status. Older kernels take no notice of it or refuse it.
     pub(super) fn write(&self, out: &mut Encoder) {

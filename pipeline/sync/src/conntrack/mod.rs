@@ -128,16 +128,18 @@ impl Conntrack {
     }
 
     fn ask(&mut self, filter: &Filter, mut take: impl FnMut(&Entry)) -> Result<(), Error> {
+        let asked = match self.filtering {
+            Filtering::Kernel => filter.for_kernel(),
+            Filtering::Here => Filter::family(filter.family),
+        };
         let mut request = Encoder::default();
         let message = request.message(self.header(message::GET, DUMP, filter.family));
-        if self.filtering == Filtering::Kernel {
-            filter.write(&mut request);
-        }
+        asked.write(&mut request);
         request.end(message);
         let mut foreign = false;
         self.socket.stream("tracked connections", &request, |message| {
             if let Some(entry) = entry::read(message) {
-                foreign |= !filter.matches(&entry);
+                foreign |= !asked.matches(&entry);
                 take(&entry);
             }
         })?;

@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod conntrack;
 mod fixture;
+mod flows;
 mod host;
 mod layout;
 mod namespace;
 mod owners;
+mod watch;
