@@ -87,9 +87,9 @@ impl Writer<'_> {
         let target = Target::of(frontend, self.server);
         let comment = comment(&self.server.name.to_string());
         if let (FrontendKind::ClusterIP, Some(address)) = (frontend.kind, frontend.address) {
-            let owner = comment_of_service(self.server);
+            // Without a comment, for it may be another Service's too, on other ports.
             let key = vec![Value::Address(address)];
-            self.element(SetName::ClusterIps, key, Data::Nothing, Some(owner));
+            self.element(SetName::ClusterIps, key, Data::Nothing, None);
         }
         if let Some(sources) = &frontend.sources {
             self.guard(&target, sources, &comment);
@@ -233,10 +233,6 @@ fn end(route: Route) -> Route {
 
 fn masquerade(route: Route) -> bool {
     matches!(route, Route::Deliver { masquerade: true, .. })
-}
-
-fn comment_of_service(server: &VirtualServer) -> Arc<str> {
-    comment(&server.name.service.to_string())
 }
 
 /// A comment that nft loads; a name that is too long ends in `...`.

@@ -32,8 +32,8 @@ pub struct ElementId {
 pub struct Part {
     /// Chains that it needs. A chain of this name is the same whoever needs it.
     pub chains: BTreeMap<ChainId, Chain>,
-    /// Elements of the sets. Two owners may need the same element of [`SetName::Hairpin`]; every
-    /// other one is one owner's alone.
+    /// Elements of the sets. Two owners may need the same element where [`SetName::is_shared`]
+    /// says so; every other one is one owner's alone.
     pub elements: BTreeMap<ElementId, Content>,
 }
 
@@ -168,7 +168,7 @@ pub fn diff<'a>(
 }
 
 fn shared(id: &ElementId) -> Option<Shared> {
-    (id.set == SetName::Hairpin).then(|| Shared::Element(id.clone()))
+    id.set.is_shared().then(|| Shared::Element(id.clone()))
 }
 
 /// The parts of one state, seen together.

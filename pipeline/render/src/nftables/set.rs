@@ -121,6 +121,13 @@ impl SetName {
         all
     }
 
+    /// Whether several owners may need the same element, which then is there once: every backend is
+    /// its own client, and two Services may claim one cluster IP on different ports.
+    #[must_use]
+    pub fn is_shared(self) -> bool {
+        matches!(self, SetName::Hairpin | SetName::ClusterIps)
+    }
+
     /// The declaration. `affinity_size` is how many clients may be remembered.
     #[must_use]
     pub fn declaration(self, affinity_size: u32) -> Set {

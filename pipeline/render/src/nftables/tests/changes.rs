@@ -170,6 +170,26 @@ fn changes_lead_the_kernel_to_the_whole() {
     assert_eq!(compared.trim(), format!("{} compared", changes.len()));
 }
 
+/// Two Services on different ports of one cluster IP: it is theirs until the last has left.
+#[test]
+fn a_cluster_ip_of_two_services_stays_with_the_second() {
+    let (mut agent, _) = Agent::with_node();
+    let at = |name, port| {
+        let mut frontend = cluster_ip("10.96.0.10", cluster_policy());
+        frontend.port = port;
+        Some(with(server(name, &["10.244.1.10:8080"]), frontend))
+    };
+    let cluster_ips = |change: &Change| {
+        let count = |ids: Vec<SetName>| ids.iter().filter(|&&id| id == SetName::ClusterIps).count();
+        let added = count(change.add.keys().map(|id| id.set).collect());
+        (added, count(change.remove.iter().map(|id| id.set).collect()))
+    };
+    assert_eq!(cluster_ips(&agent.update(&[("web", at("web", 80))])), (1, 0));
+    assert_eq!(cluster_ips(&agent.update(&[("api", at("api", 443))])), (0, 0));
+    assert_eq!(cluster_ips(&agent.update(&[("web", None)])), (0, 0));
+    assert_eq!(cluster_ips(&agent.update(&[("api", None)])), (0, 1));
+}
+
 #[test]
 fn the_order_of_owners_does_not_matter() {
     let mut servers = [everything(), sticky_everything()].concat();
