@@ -540,3 +540,20 @@ fn a_file_from_another_editor_is_read() {
         assert_eq!(meant.unwrap_or_else(|e| panic!("{text:?}: {e}")).0.mode, ProxyMode::Nftables);
     }
 }
+
+#[test]
+fn of_a_field_that_stands_thrice_the_last_one_counts() {
+    let (meant, warnings) =
+        by_file("conntrack: {min: 1, maxPerCore: 4, min: 2, min: 3}", &[]).unwrap();
+    assert_eq!((meant.conntrack.min, meant.conntrack.max_per_core), (3, 4));
+    assert_eq!(warnings.len(), 2);
+}
+
+#[test]
+fn patterns_of_flags_stand_before_those_of_the_file() {
+    let fields = "logging: {vmodule: [{filePattern: c, verbosity: 3}]}";
+    let (meant, _) = by_file(fields, &["--vmodule=a=1,b=2"]).unwrap();
+    let vmodule = meant.effective.logging.vmodule.into_iter();
+    let items: Vec<_> = vmodule.map(|item| (item.file_pattern, item.verbosity)).collect();
+    assert_eq!(items, [("a".into(), 1), ("b".into(), 2), ("c".into(), 3)]);
+}
