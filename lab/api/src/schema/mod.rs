@@ -18,7 +18,7 @@ pub(crate) use cluster::{CONFIG_MAP, EVENT, EVENTS_EVENT, LEASE, NAMESPACE, NODE
 pub(crate) use meta::DELETE_OPTIONS;
 pub(crate) use pod::POD;
 pub(crate) use policy::NETWORK_POLICY;
-pub(crate) use read::{Reading, TypeFault, read, zero};
+pub(crate) use read::{Reading, read, seconds, zero};
 pub(crate) use service::{ENDPOINT_SLICE, ENDPOINTS, SERVICE, SERVICE_CIDR};
 pub(crate) use workload::{DEPLOYMENT, REPLICA_SET, SCALE};
 
