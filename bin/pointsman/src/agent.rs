@@ -1,27 +1,32 @@
 //! The loop: what came in → Cluster → Intent → rules → kernel.
 //!
 //! Nothing is written before every list is complete. What the kernel accepted is remembered, and
-//! only then: after a failure the next step compares with the kernel itself.
+//! only then: after a failure the next step compares with the kernel itself. So it does when
+//! somebody else changed our rules.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use intake::Delivery;
-use model::{Cluster, Notice, Owner};
+use model::{Change, Cluster, Notice, Owner};
 use plan::{Config, Intent, Planner};
-use tokio::sync::mpsc::Receiver;
+use sync::watch::Heard;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tracing::{debug, error, info, warn};
 
-use crate::dataplane::Dataplane;
+use crate::dataplane::{Dataplane, Outcome};
+use crate::flows::StaleFlows;
 use crate::pace::Backoff;
-use crate::views::View;
+use crate::repair::{Cause, Repair};
+use crate::views::{Changes, Synced, View};
 
 /// One node's agent.
 pub(crate) struct Agent<D> {
     cluster: Cluster,
     planner: Planner,
     dataplane: D,
+    flows: StaleFlows,
     views: Vec<Box<dyn View>>,
     /// Owners that changed since the planner last looked.
     pending: BTreeSet<Owner>,
@@ -31,67 +36,107 @@ pub(crate) struct Agent<D> {
     accepted: Option<Intent>,
     /// Owners whose rules the kernel would not take; they are tried again when they change.
     refused: BTreeSet<Owner>,
+    repair: Repair,
+    /// When a failed write is tried again.
+    retry: Option<Instant>,
+    /// The least time between the end of a write and the next.
+    rest: Duration,
+    rested: Instant,
+    backoff: Backoff,
     complete: bool,
     said: BTreeSet<Notice>,
 }
 
 impl<D: Dataplane> Agent<D> {
-    pub(crate) fn new(config: Config, dataplane: D, views: Vec<Box<dyn View>>) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        dataplane: D,
+        views: Vec<Box<dyn View>>,
+        rest: Duration,
+    ) -> Self {
         Self {
             cluster: Cluster::default(),
             planner: Planner::new(config),
             dataplane,
+            flows: StaleFlows::open(),
             views,
             pending: BTreeSet::new(),
             unwritten: BTreeSet::new(),
             accepted: None,
             refused: BTreeSet::new(),
+            repair: Repair::new(Instant::now()),
+            retry: None,
+            rest,
+            rested: Instant::now(),
+            backoff: Backoff::new(),
             complete: false,
             said: BTreeSet::new(),
         }
     }
 
     /// Works until the source ends; `once` ends it after the first write.
-    pub(crate) async fn run(&mut self, mut source: Receiver<Delivery>, once: bool) -> Result<()> {
-        let mut backoff = Backoff::new();
-        let mut retry = None;
+    pub(crate) async fn run(
+        &mut self,
+        mut source: Receiver<Delivery>,
+        mut foreign: UnboundedReceiver<Heard>,
+        once: bool,
+    ) -> Result<()> {
         loop {
-            let delivery = match retry {
-                None => source.recv().await,
-                Some(wait) => match tokio::time::timeout(wait, source.recv()).await {
-                    Ok(delivery) => delivery,
-                    Err(_elapsed) => Some(Delivery::default()),
+            let wake = self.retry.unwrap_or_else(|| self.repair.next());
+            tokio::select! {
+                delivery = source.recv() => match delivery {
+                    Some(delivery) => self.take(delivery),
+                    None => return Ok(()),
                 },
-            };
-            let Some(delivery) = delivery else { return Ok(()) };
-            self.take(delivery);
+                Some(heard) = foreign.recv() => self.hear(&heard),
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+            if self.complete {
+                tokio::time::sleep_until(self.rested.into()).await;
+            }
             // Whatever else is there already goes into the same write.
             while let Ok(more) = source.try_recv() {
                 self.take(more);
             }
+            while let Ok(more) = foreign.try_recv() {
+                self.hear(&more);
+            }
             if !self.complete {
                 continue;
             }
-            retry = match self.sync() {
+            let synced = self.sync();
+            self.rested = Instant::now() + self.rest;
+            match synced {
                 Ok(()) if once => return Ok(()),
                 Ok(()) => {
-                    backoff.reset();
-                    None
+                    self.backoff.reset();
+                    self.retry = None;
                 }
                 Err(failure) if once => return Err(failure.into()),
                 Err(failure) => {
-                    let wait = backoff.wait();
+                    let wait = self.backoff.wait();
                     error!("{failure}; the kernel keeps what it had, next try in {wait:?}");
-                    Some(wait)
+                    self.retry = Some(Instant::now() + wait);
                 }
-            };
+            }
         }
     }
 
     fn take(&mut self, delivery: Delivery) {
         delivery.notices.iter().for_each(say);
+        let mut changes = Changes::default();
         for change in delivery.changes {
+            match &change {
+                Change::Service(_) | Change::ServiceGone(_) => changes.services += 1,
+                Change::Slice(_) | Change::SliceGone(_) => changes.endpoints += 1,
+                Change::Services(list) => changes.services += list.len() as u64,
+                Change::Slices(list) => changes.endpoints += list.len() as u64,
+                _ => {}
+            }
             self.pending.extend(self.cluster.apply(change));
+        }
+        if !self.pending.is_empty() {
+            self.views.iter_mut().for_each(|view| view.queued(changes));
         }
         if delivery.complete && !self.complete {
             self.complete = true;
@@ -99,23 +144,76 @@ impl<D: Dataplane> Agent<D> {
         }
     }
 
+    /// Somebody else changed something in nf_tables.
+    fn hear(&mut self, heard: &Heard) {
+        let Some(accepted) = &self.accepted else { return };
+        match self.dataplane.touched(heard, accepted) {
+            Ok(None) => {}
+            Ok(Some(what)) => {
+                warn!("{what}; comparing with the kernel");
+                self.repair.suspect();
+            }
+            Err(error) => {
+                warn!("{error}; comparing with the kernel, for somebody changed something");
+                self.repair.suspect();
+            }
+        }
+    }
+
     /// Brings the kernel to what is known now.
     fn sync(&mut self) -> Result<(), sync::Error> {
         let start = Instant::now();
-        let pending = std::mem::take(&mut self.pending);
-        self.views.iter_mut().for_each(|view| view.known(&self.cluster, &pending));
-        self.unwritten.extend(self.planner.update(&self.cluster, &pending));
-        name_once(self.planner.notices(), &mut self.said);
-        if self.accepted.is_some() && self.unwritten.is_empty() {
+        let mut concerned = std::mem::take(&mut self.pending);
+        self.views.iter_mut().for_each(|view| view.known(&self.cluster, &concerned));
+        self.unwritten.extend(self.planner.update(&self.cluster, &concerned));
+        self.name_what_is_left_out();
+        let compare = self.repair.due(start);
+        let idle = self.unwritten.is_empty() && concerned.is_empty() && compare.is_none();
+        if idle && self.accepted.is_some() {
             return Ok(());
         }
-        if !self.refused.is_disjoint(&self.unwritten) {
-            // What the kernel holds of these is not what was accepted: only a comparison tells.
+        if compare.is_some() || !self.refused.is_disjoint(&self.unwritten) {
+            // What the kernel holds may not be what was accepted: only a comparison tells.
             self.accepted = None;
         }
+        let full = self.accepted.is_none();
+        let outcome = self.write().inspect_err(|failure| {
+            let took = start.elapsed();
+            self.views.iter_mut().for_each(|view| view.failed(failure, full, took));
+        })?;
+        concerned.extend(std::mem::take(&mut self.unwritten));
+        concerned.retain(|owner| !self.refused.contains(owner));
+        let took = start.elapsed();
+        if full {
+            self.repair.compared(Instant::now(), took);
+        }
+        if let Some(cause) = compare.filter(|_| outcome.messages > 0) {
+            warn!(?cause, messages = outcome.messages, ?took, "repaired what others had changed");
+        }
+        let (messages, bytes) = (outcome.messages, outcome.bytes);
+        debug!(messages, bytes, ?took, "written");
+        let Some(intent) = &self.accepted else { return Ok(()) };
+        let forgotten = self.flows.forget(&self.cluster, intent, &concerned);
+        let synced = Synced {
+            cluster: &self.cluster,
+            intent,
+            owners: &concerned,
+            outcome: &outcome,
+            full,
+            repaired: outcome.messages > 0 && compare == Some(Cause::Foreign),
+            drifted: outcome.messages > 0 && compare == Some(Cause::Audit),
+            took,
+            forgotten,
+        };
+        self.views.iter_mut().for_each(|view| view.synced(&synced));
+        Ok(())
+    }
+
+    /// Writes what is unwritten, and remembers what the kernel accepted of it.
+    fn write(&mut self) -> Result<Outcome, sync::Error> {
         let next = self.planner.intent();
         // Taken out first: if the write fails, nothing counts as accepted any more.
-        let (written, mut accepted) = match self.accepted.take() {
+        let (outcome, mut accepted) = match self.accepted.take() {
             Some(accepted) => (self.dataplane.apply(&accepted, next, &self.unwritten)?, accepted),
             None => {
                 self.unwritten.extend(next.servers.keys().cloned().map(Owner::Service));
@@ -123,47 +221,41 @@ impl<D: Dataplane> Agent<D> {
                 (self.dataplane.reconcile(next)?, nothing)
             }
         };
-        let refused: BTreeSet<Owner> =
-            written.refused.iter().map(|(owner, _)| owner.clone()).collect();
-        for (owner, refusal) in &written.refused {
+        self.refused = outcome.refused.iter().map(|(owner, _)| owner.clone()).collect();
+        for (owner, refusal) in &outcome.refused {
             error!(
                 ?owner,
                 "the kernel refused this owner's rules, all others are in place: {refusal}"
             );
         }
-        for owner in std::mem::take(&mut self.unwritten) {
-            if !refused.contains(&owner) {
-                accept(&mut accepted, next, &owner);
-            }
+        for owner in self.unwritten.difference(&self.refused) {
+            accept(&mut accepted, next, owner);
         }
         self.accepted = Some(accepted);
-        self.refused = refused;
-        let (messages, bytes, took) = (written.messages, written.bytes, start.elapsed());
-        debug!(messages, bytes, ?took, "written");
-        Ok(())
+        Ok(outcome)
+    }
+
+    /// Names what is left out when it first is; what no longer is may be named again later.
+    fn name_what_is_left_out(&mut self) {
+        let now: BTreeSet<Notice> = self.planner.notices().cloned().collect();
+        if now == self.said {
+            return;
+        }
+        now.difference(&self.said).for_each(say);
+        self.views.iter_mut().for_each(|view| view.left_out(&now));
+        self.said = now;
     }
 }
 
 /// The kernel said yes to one owner's part.
 fn accept(accepted: &mut Intent, next: &Intent, owner: &Owner) {
     match owner {
-        Owner::Node => accepted.node = next.node.clone(),
         Owner::Service(name) => match next.servers.get(name) {
             Some(servers) => drop(accepted.servers.insert(name.clone(), servers.clone())),
             None => drop(accepted.servers.remove(name)),
         },
-        // No rules come of these yet.
-        Owner::Policy(_) => {}
+        _ => accepted.node = next.node.clone(),
     }
-}
-
-/// Names what is left out when it first is; what is no longer left out may be named again later.
-fn name_once<'a>(notices: impl Iterator<Item = &'a Notice>, said: &mut BTreeSet<Notice>) {
-    let now: BTreeSet<Notice> = notices.cloned().collect();
-    for notice in now.difference(said) {
-        say(notice);
-    }
-    *said = now;
 }
 
 fn say(notice: &Notice) {

@@ -3,16 +3,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{NamespacedName, Owner};
+use model::{Family, NamespacedName, Owner};
 use plan::{Intent, VirtualServer};
-use render::iptables::{Change, Options, Part};
+use render::iptables::{Change, Options, Part, Table, names};
 use sync::iptables::{Iptables, Written};
+use sync::watch::{self, Heard, TableFamily};
 use tracing::{info, warn};
+
+/// What a write came to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Netlink messages that were sent; none if the kernel held everything already.
+    pub(crate) messages: usize,
+    /// Their bytes.
+    pub(crate) bytes: usize,
+    /// Owners whose rules the kernel would not take.
+    pub(crate) refused: Vec<(Owner, sync::Error)>,
+}
+
+impl From<Written> for Outcome {
+    fn from(written: Written) -> Self {
+        let Written { messages, bytes, refused, .. } = written;
+        Self { messages, bytes, refused }
+    }
+}
 
 /// How an Intent reaches the kernel.
 pub(crate) trait Dataplane {
     /// Makes the kernel hold exactly this Intent, whatever it held of ours before.
-    fn reconcile(&mut self, intent: &Intent) -> Result<Written, sync::Error>;
+    fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error>;
 
     /// Goes from one accepted Intent to the next by what differs for these owners.
     fn apply(
@@ -20,7 +39,16 @@ pub(crate) trait Dataplane {
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
-    ) -> Result<Written, sync::Error>;
+    ) -> Result<Outcome, sync::Error>;
+
+    /// The netlink ports that our own writes come from.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn ports(&mut self) -> Result<Vec<u32>, sync::Error>;
+
+    /// Whether something that others changed is ours, or leads to what is ours; says what.
+    fn touched(&mut self, heard: &Heard, accepted: &Intent) -> Result<Option<String>, sync::Error>;
 }
 
 /// kube-proxy's chains, as iptables lists them.
@@ -76,16 +104,18 @@ impl IptablesDataplane {
                 let servers: &[VirtualServer] = intent.servers.get(name)?;
                 Some(render::iptables::owner(&intent.node, servers, &self.options))
             }
+            // No rules come of these yet.
+            Owner::Policy(_) => None,
         }
     }
 }
 
 impl Dataplane for IptablesDataplane {
-    fn reconcile(&mut self, intent: &Intent) -> Result<Written, sync::Error> {
+    fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error> {
         let written = self.kernel.reconcile(&render::iptables::ruleset(intent, &self.options))?;
         self.route_localnet(intent);
         self.remove_leftovers();
-        Ok(written)
+        Ok(written.into())
     }
 
     fn apply(
@@ -93,7 +123,7 @@ impl Dataplane for IptablesDataplane {
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
-    ) -> Result<Written, sync::Error> {
+    ) -> Result<Outcome, sync::Error> {
         // Rules of every owner may name a fact of the node (how Pods are recognised, say).
         let node_differs = owners.contains(&Owner::Node);
         let everybody: BTreeSet<Owner>;
@@ -122,6 +152,49 @@ impl Dataplane for IptablesDataplane {
         };
         self.route_localnet(next);
         self.remove_leftovers();
-        Ok(written)
+        Ok(written.into())
     }
+
+    fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {
+        Ok(vec![self.kernel.socket().port()?])
+    }
+
+    fn touched(&mut self, heard: &Heard, accepted: &Intent) -> Result<Option<String>, sync::Error> {
+        if heard.overrun {
+            return Ok(Some("others changed more than could be heard".into()));
+        }
+        for change in &heard.changes {
+            let Some((family, table)) = place(change) else { continue };
+            let ours = |name: &String| names::is_ours(table, name) || name == names::KUBE_FIREWALL;
+            if change.table_deleted || change.more_objects || change.objects.iter().any(ours) {
+                return Ok(Some(change.to_string()));
+            }
+            // Others may put what they like into the built-in chains, as long as our jumps stay.
+            let node = render::iptables::node(&accepted.node, &self.options);
+            let jumps = node.jumps.iter().filter(|jump| {
+                jump.chain.family == family
+                    && jump.chain.table == table
+                    && change.objects.contains(&*jump.chain.name)
+            });
+            for jump in jumps {
+                let held = self.kernel.read_chain(&jump.chain)?;
+                if !held.iter().any(|held| held.rule.as_ref() == Some(&jump.rule)) {
+                    return Ok(Some(change.to_string()));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Which table of iptables a change is about.
+fn place(change: &watch::Change) -> Option<(Family, Table)> {
+    let family = match change.family {
+        TableFamily::Ip => Family::V4,
+        TableFamily::Ip6 => Family::V6,
+        _ => return None,
+    };
+    let tables = [Table::Filter, Table::Nat];
+    let table = tables.into_iter().find(|table| table.to_string() == change.table)?;
+    Some((family, table))
 }

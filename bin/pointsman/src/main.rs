@@ -4,10 +4,12 @@
 mod agent;
 mod cli;
 mod commands;
-mod config;
 mod dataplane;
+mod flows;
 mod journal;
 mod pace;
+mod repair;
+mod tuning;
 mod views;
 
 use std::io::Write;
@@ -18,12 +20,14 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    journal::start(&cli.log);
+    let cli = Cli::parse_from(config::normalize(std::env::args_os()));
     let outcome = match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
-        Command::Cleanup(arguments) => commands::cleanup::run(&arguments),
+        Command::Cleanup(arguments) => {
+            journal::start(&journal::of_flags(&cli.log));
+            commands::cleanup::run(&arguments)
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

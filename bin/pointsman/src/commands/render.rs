@@ -4,32 +4,30 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use config::Meant;
 use model::{Change, Cluster, Family, Host, HostAddress, Node, Notice};
 use render::iptables::Options;
 
 use crate::cli::{Border, FamilyName, OutputFormat, RenderArguments};
-use crate::commands::run::{self, runtime};
-use crate::config;
+use crate::commands::run::{self, meant, runtime};
 
 pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
-    let node = config::node_name(&arguments.source)?;
-    let config = config::routing(&node, &arguments.routing)?;
-    let (mut cluster, unreadable) = read(arguments, &node)?;
+    let meant = meant(&arguments.proxy)?;
+    let config = &meant.routing;
+    let node = config.node_name.clone();
+    let (mut cluster, unreadable) = read(&meant, Duration::from_secs(arguments.timeout))?;
     // Where there is no such Node, the plan says what follows.
     if let Some(host) = cluster.node(&node).map(|known| host_of(known)) {
         cluster.apply(Change::Host(host));
     }
-    let (intent, notices) = plan::plan(&cluster, &config);
+    let (intent, notices) = plan::plan(&cluster, config);
     notices.iter().for_each(say);
     let mut out = std::io::stdout().lock();
     match arguments.show {
         Border::Cluster => print_json(&mut out, &cluster)?,
         Border::Intent => print_json(&mut out, &intent)?,
         Border::Rules => {
-            let options = Options {
-                masquerade_bit: arguments.routing.iptables_masquerade_bit,
-                ..Options::default()
-            };
+            let options = Options { masquerade_bit: meant.masquerade_bit, ..Options::default() };
             let ruleset = render::iptables::ruleset(&intent, &options);
             let families = Family::ALL.into_iter().filter(|&family| match arguments.family {
                 None => true,
@@ -65,17 +63,16 @@ pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
 }
 
 /// The cluster as it is now, and how many manifests could not be read.
-fn read(arguments: &RenderArguments, node: &str) -> Result<(Cluster, usize)> {
+fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
     let mut cluster = Cluster::default();
-    if let Some(folder) = &arguments.source.manifests {
+    if let Some(folder) = &meant.source.manifests {
         let contents = intake::folder::read(folder)?;
         contents.notices.iter().for_each(say);
         contents.errors.iter().for_each(|error| tracing::error!("{error}"));
         contents.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
         return Ok((cluster, contents.errors.len()));
     }
-    let wait = Duration::from_secs(arguments.timeout);
-    let (mut deliveries, _source) = run::start_api(&arguments.source, node)?;
+    let (mut deliveries, _source) = run::start_api(meant, None)?;
     let complete = async {
         while let Some(delivery) = deliveries.recv().await {
             delivery.notices.iter().for_each(say);

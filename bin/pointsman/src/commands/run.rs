@@ -1,8 +1,13 @@
 //! `pointsman run`: the agent of one node.
 
+use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
+use config::flags::ProxyFlags;
+use config::{Meant, ProxyMode, Task};
+use health::Health;
 use intake::Delivery;
 use intake::api::{ApiOptions, ApiSource};
 use intake::folder::FolderSource;
@@ -14,32 +19,79 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{debug, info, warn};
 
 use crate::agent::Agent;
-use crate::cli::{RunArguments, SourceArguments};
-use crate::config;
-use crate::dataplane::IptablesDataplane;
+use crate::cli::{CleanupArguments, OutputFormat, RunArguments};
+use crate::dataplane::{Dataplane, IptablesDataplane};
 use crate::views::View;
 use crate::views::dns::DnsView;
+use crate::views::health::{HealthView, Serving, follow_watches};
+use crate::{journal, tuning};
 
 /// How many deliveries may wait while the kernel is being written; a source waits beyond that.
 const DELIVERIES: usize = 64;
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
-    let node = config::node_name(&arguments.source)?;
-    let config = config::routing(&node, &arguments.routing)?;
+    let meant = meant(&arguments.proxy)?;
+    match &meant.task {
+        Task::WriteConfig(path) => write_config(&meant, path),
+        Task::Cleanup => {
+            let all = CleanupArguments { kube_proxy: true, output: OutputFormat::Text };
+            super::cleanup::run(&all)
+        }
+        Task::InitOnly => {
+            tuning::conntrack(&meant.conntrack);
+            if meant.route_localnet {
+                sync::sysctl::write(sync::sysctl::ROUTE_LOCALNET, "1")?;
+            }
+            Ok(())
+        }
+        Task::Serve => serve(&meant, arguments),
+    }
+}
+
+/// What is meant by the flags and the file of `--config`; starts the log.
+pub(crate) fn meant(said: &ProxyFlags) -> Result<Meant> {
+    let host_name = nix::unistd::gethostname().unwrap_or_default();
+    let (meant, warnings) = config::load(said, &host_name.to_string_lossy())?;
+    journal::start(&meant.logging);
+    warnings.iter().for_each(|warning| warn!("{warning}"));
+    Ok(meant)
+}
+
+fn write_config(meant: &Meant, path: &Path) -> Result<()> {
+    let written = config::write_config(meant).context("the configuration cannot be written")?;
+    written.lost.iter().for_each(|lost| warn!("{lost}"));
+    std::fs::write(path, written.yaml).with_context(|| format!("write {}", path.display()))
+}
+
+fn serve(meant: &Meant, arguments: &RunArguments) -> Result<()> {
+    let node = &meant.routing.node_name;
+    if meant.mode != ProxyMode::Iptables {
+        bail!("mode {} is not there yet; use mode iptables", meant.mode.name());
+    }
     let kernel = Iptables::open().context(
         "netfilter cannot be written (root, or CAP_NET_ADMIN in this network namespace)",
     )?;
     name_legacy();
-    let dns = DnsView::start(&arguments.dns)?;
-    let views = dns.into_iter().map(|view| Box::new(view) as Box<dyn View>).collect();
-    let options = options(arguments.routing.iptables_masquerade_bit);
-    let (deliveries, source) = start(&arguments.source, &node)?;
-    info!(node, mode = "iptables", "started; nothing is written before every list is complete");
-    let dataplane = IptablesDataplane::new(kernel, options);
-    let mut agent = Agent::new(config, dataplane, views);
+    tuning::conntrack(&meant.conntrack);
+    let mut views: Vec<Box<dyn View>> = Vec::new();
+    if let Some(dns) = DnsView::start(&arguments.dns)? {
+        views.push(Box::new(dns));
+    }
+    let health =
+        if arguments.once { None } else { Some(HealthView::start(node, serving(meant)?)?) };
+    let status = health.as_ref().map(HealthView::health);
+    views.extend(health.map(|view| Box::new(view) as Box<dyn View>));
+    let mut dataplane = IptablesDataplane::new(kernel, options(meant));
+    let (heard, foreign) = mpsc::unbounded_channel();
+    let _watch =
+        sync::watch::Watch::start(&dataplane.ports()?, move |news| heard.send(news).is_ok())
+            .context("changes of nf_tables by others cannot be heard of")?;
+    let (deliveries, source) = start(meant, status)?;
+    info!(%node, mode = "iptables", "started; nothing is written before every list is complete");
+    let mut agent = Agent::new(meant.routing.clone(), dataplane, views, rest(meant));
     let stopped = runtime()?.block_on(async {
         tokio::select! {
-            ended = agent.run(deliveries, arguments.once) => ended.map(|()| None),
+            ended = agent.run(deliveries, foreign, arguments.once) => ended.map(|()| None),
             signal = stop_signal() => signal.map(Some),
         }
     })?;
@@ -52,30 +104,72 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
     Ok(())
 }
 
+/// kube-proxy rests for a second between two syncs because each costs it that much. Here whatever
+/// waits is written at once and together; an operator who says another time gets it.
+fn rest(meant: &Meant) -> Duration {
+    let said = meant.pace.min_sync_period;
+    if said == Duration::from_secs(1) { Duration::ZERO } else { said }
+}
+
+fn serving(meant: &Meant) -> Result<Serving> {
+    let configz = serde_json::to_value(&meant.effective)?;
+    Ok(Serving {
+        healthz: meant.healthz,
+        metrics: Some(meant.metrics),
+        hard_fail: meant.bind_address_hard_fail,
+        mode: health::metrics::Mode::Iptables,
+        node_object: meant.source.manifests.is_none(),
+        sync_timeout: meant.pace.sync_period * 2,
+        pages: health::Pages {
+            mode: meant.mode.name().into(),
+            configz,
+            flags: std::env::args().skip(1).filter_map(flag).collect(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        },
+    })
+}
+
+/// `--name=value` of the command line, for `/flagz`.
+fn flag(word: String) -> Option<(String, String)> {
+    let (name, value) = word.strip_prefix("--")?.split_once('=')?;
+    Some((name.into(), value.into()))
+}
+
 /// Starts a thread that reads the cluster and the machine, and hands on what they say.
-fn start(arguments: &SourceArguments, node: &str) -> Result<(Receiver<Delivery>, Source)> {
-    match &arguments.manifests {
+fn start(meant: &Meant, status: Option<Health>) -> Result<(Receiver<Delivery>, Source)> {
+    match &meant.source.manifests {
         Some(folder) => {
             let source = FolderSource::new(folder);
             spawn(move |deliveries| async move { Ok(source.run(deliveries).await?) })
         }
-        None => start_api(arguments, node),
+        None => start_api(meant, status),
     }
 }
 
 /// The thread of [`start`], for the Kubernetes API.
 pub(crate) fn start_api(
-    arguments: &SourceArguments,
-    node: &str,
+    meant: &Meant,
+    status: Option<Health>,
 ) -> Result<(Receiver<Delivery>, Source)> {
     let options = ApiOptions {
-        kubeconfig: arguments.kubeconfig.clone(),
-        master: arguments.master.clone(),
-        node_name: node.into(),
+        kubeconfig: meant.source.kubeconfig.clone(),
+        master: meant.source.master.clone(),
+        node_name: meant.routing.node_name.clone(),
     };
     spawn(move |deliveries| async move {
         let source = ApiSource::new(options).await?;
-        Ok(source.run(deliveries).await?)
+        let states = source.states();
+        let follow = async {
+            match status {
+                Some(health) => follow_watches(health, states).await,
+                None => drop(states),
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            ended = source.run(deliveries) => Ok(ended?),
+            () = follow => Ok(()),
+        }
     })
 }
 
@@ -113,7 +207,7 @@ pub(crate) fn runtime() -> Result<Runtime> {
 }
 
 /// Which of a renderer's choices this machine can carry.
-fn options(masquerade_bit: u8) -> Options {
+fn options(meant: &Meant) -> Options {
     let counters = sync::nfacct::supported().and_then(|supported| {
         if supported {
             sync::nfacct::ensure(render::iptables::names::NFACCT_COUNTERS)?;
@@ -124,7 +218,7 @@ fn options(masquerade_bit: u8) -> Options {
         warn!("{error}; dropped INVALID packets and loopback NodePorts are not counted");
         false
     });
-    Options { masquerade_bit, nfacct, ..Options::default() }
+    Options { masquerade_bit: meant.masquerade_bit, nfacct, ..Options::default() }
 }
 
 /// Says what the legacy iptables of this machine hold: their rules would decide beside ours.

@@ -1,13 +1,56 @@
 //! What reads along with the agent. A view never writes back into the path.
 
 pub(crate) mod dns;
+pub(crate) mod health;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use model::{Cluster, Owner};
+use model::{Cluster, Notice, Owner};
+use plan::{Intent, PerFamily};
 
-/// A reader of the path.
+use crate::dataplane::Outcome;
+use crate::flows::Forgotten;
+
+/// How many facts changed at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) services: u64,
+    pub(crate) endpoints: u64,
+}
+
+/// A write that the kernel accepted, or found nothing to write for.
+pub(crate) struct Synced<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) intent: &'a Intent,
+    /// Whose part may be different now.
+    pub(crate) owners: &'a BTreeSet<Owner>,
+    pub(crate) outcome: &'a Outcome,
+    /// Whether everything was compared with the kernel.
+    pub(crate) full: bool,
+    /// Whether somebody else had changed our rules.
+    pub(crate) repaired: bool,
+    /// Whether an audit found that the kernel held something else.
+    pub(crate) drifted: bool,
+    pub(crate) took: Duration,
+    /// What connection tracking had to forget.
+    pub(crate) forgotten: PerFamily<Forgotten>,
+}
+
+/// A reader of the path. Each method has nothing to do unless a view says otherwise.
 pub(crate) trait View {
+    /// Something came in that the kernel does not hold yet.
+    fn queued(&mut self, _changes: Changes) {}
+
     /// Every list is complete, and these owners' facts are new or different.
-    fn known(&mut self, cluster: &Cluster, owners: &BTreeSet<Owner>);
+    fn known(&mut self, _cluster: &Cluster, _owners: &BTreeSet<Owner>) {}
+
+    /// All that is left out now.
+    fn left_out(&mut self, _notices: &BTreeSet<Notice>) {}
+
+    /// The kernel holds what is known.
+    fn synced(&mut self, _synced: &Synced<'_>) {}
+
+    /// The kernel holds what it held before.
+    fn failed(&mut self, _failure: &sync::Error, _full: bool, _took: Duration) {}
 }

@@ -115,5 +115,16 @@ fn no_permission_for_netfilter() {
 fn wrong_usage_is_exit_code_2() {
     fails(program().arg("fly"), 2, &["fly"]);
     fails(program().args(["run", "--manifests=a", "--kubeconfig=b"]), 2, &["--manifests"]);
-    fails(program().args(["run", "--iptables-masquerade-bit=32"]), 2, &["0..=31"]);
+    fails(program().args(["run", "--masquerade-al"]), 2, &["--masquerade-all"]);
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_flag_or_field() {
+    fails(program().args(["run", "--iptables-masquerade-bit=32"]), 1, &["32", "0 to 31"]);
+    fails(program().args(["run", "--cluster-cidr=10.0.0.0"]), 1, &["--cluster-cidr", "10.0.0.0"]);
+    fails(program().args(["run", "--config=/no/such"]), 1, &["/no/such"]);
+    let stage = Stage::new();
+    stage.folder.write("bad.conf", "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nkind: KubeProxyConfiguration\nconntrack:\n  min: -1\n");
+    let flag = format!("--config={}", stage.folder.path().join("bad.conf").display());
+    fails(program().args(["run", &flag]), 1, &["conntrack.min"]);
 }

@@ -1,0 +1,228 @@
+//! Health, metrics and the ports where load balancers ask for endpoints.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use health::metrics::{Build, Extent, Metrics, Mode, Setup};
+use health::no_local_endpoints::NoLocalEndpoints;
+use health::node_port_servers::{NodePortServers, PortEvent};
+use health::node_ports::{Checks, NodePorts};
+use health::server::{Listen, Sources, serve};
+use health::{Expectations, Health, Moment, Pages, Status, Watch};
+use intake::api::{Kind, WatchStates};
+use model::{Cluster, Family, Notice, Owner};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, warn};
+
+use super::{Changes, Synced, View};
+use crate::commands::run::runtime;
+
+/// The release of Kubernetes whose kube-proxy this stands in for.
+const KUBERNETES: &str = "1.36.2";
+/// How many Services get traffic series of their own.
+const SERVICE_SERIES: usize = 2_000;
+
+/// What the servers are to be.
+pub(crate) struct Serving {
+    pub(crate) healthz: Option<SocketAddr>,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) hard_fail: bool,
+    pub(crate) mode: Mode,
+    /// Whether there should be a Node object (there need not be one in a folder).
+    pub(crate) node_object: bool,
+    /// A change that waits so long for the kernel is unhealthy.
+    pub(crate) sync_timeout: Duration,
+    pub(crate) pages: Pages,
+}
+
+/// Reports what the agent does to health and metrics.
+pub(crate) struct HealthView {
+    health: Health,
+    metrics: Arc<Metrics>,
+    node: Arc<str>,
+    node_ports: NodePorts,
+    checks: watch::Sender<Arc<Checks>>,
+    no_local: NoLocalEndpoints,
+    clashes: BTreeSet<String>,
+}
+
+impl HealthView {
+    /// Starts the servers in a thread of their own: a long write must not delay an answer.
+    pub(crate) fn start(node: &str, serving: Serving) -> Result<Self> {
+        let started = Moment::now();
+        let expectations = Expectations {
+            sync_timeout: serving.sync_timeout,
+            node_object: serving.node_object,
+            ..Expectations::default()
+        };
+        let health = Health::new(Status::new(expectations, started));
+        let setup = Setup {
+            mode: serving.mode,
+            families: Family::ALL.to_vec(),
+            build: Build {
+                version: env!("CARGO_PKG_VERSION").into(),
+                kubernetes: KUBERNETES.into(),
+                platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+                ..Build::default()
+            },
+            started,
+            service_series: SERVICE_SERIES,
+        };
+        let metrics = Arc::new(Metrics::new(&setup, health.clone()));
+        let (checks, wanted) = watch::channel(Arc::new(Checks::new()));
+        let ports = NodePortServers::new(health.clone(), wanted, name_port_event);
+        let listens = Listen::both(serving.healthz, serving.metrics, serving.hard_fail);
+        let sources = Sources::new(health.clone(), metrics.clone(), serving.pages);
+        let runtime = runtime()?;
+        let work = move || runtime.block_on(serve_all(listens, sources, ports));
+        thread::Builder::new().name("health".into()).spawn(work)?;
+        Ok(Self {
+            health,
+            metrics,
+            node: node.into(),
+            node_ports: NodePorts::default(),
+            checks,
+            no_local: NoLocalEndpoints::default(),
+            clashes: BTreeSet::new(),
+        })
+    }
+
+    /// A handle for what else reports: the watches.
+    pub(crate) fn health(&self) -> Health {
+        self.health.clone()
+    }
+
+    fn tell_node(&self, cluster: &Cluster) {
+        let node = cluster.node(&self.node).map(AsRef::as_ref);
+        self.health.report(|status| status.node(node));
+    }
+}
+
+/// Says on the health pages how the watches fare, for as long as there are any.
+pub(crate) async fn follow_watches(health: Health, mut states: watch::Receiver<WatchStates>) {
+    loop {
+        let now: BTreeMap<Kind, _> = states.borrow_and_update().clone();
+        health.report(|status| {
+            for (kind, state) in now {
+                let watch = Watch {
+                    connected: state.connected,
+                    listed: state.listed,
+                    last_event: state.last_event,
+                    failure: state.failure,
+                    lists: state.lists,
+                    short_watches: state.short_watches,
+                    // Only stray addresses of the Service block depend on it.
+                    optional: kind == Kind::ServiceCidr,
+                };
+                status.watch(format!("{kind:?}"), watch);
+            }
+        });
+        if states.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn serve_all(listens: Vec<Listen>, sources: Sources, ports: NodePortServers) {
+    let mut servers = JoinSet::new();
+    for listen in listens {
+        let sources = sources.clone();
+        servers.spawn(async move {
+            serve(&listen, sources, |refused| warn!("{refused}; it is tried again")).await
+        });
+    }
+    servers.spawn(async move {
+        ports.run().await;
+        std::future::pending().await
+    });
+    while let Some(ended) = servers.join_next().await {
+        if let Ok(Err(failure)) = ended {
+            // bindAddressHardFail: the operator would rather have no proxy than a silent one. The
+            // rules stay.
+            error!("{failure}");
+            std::process::exit(1);
+        }
+    }
+}
+
+fn name_port_event(event: PortEvent) {
+    match event {
+        PortEvent::Failed { service, address, error } => {
+            warn!(%service, %address, "its health check port cannot be opened: {error}");
+        }
+        PortEvent::Mended { service, address } => {
+            warn!(%service, %address, "its health check port is open now");
+        }
+    }
+}
+
+impl View for HealthView {
+    fn queued(&mut self, changes: Changes) {
+        let now = Moment::now();
+        self.metrics.service_changes(changes.services, changes.services);
+        self.metrics.endpoint_changes(changes.endpoints, changes.endpoints);
+        for family in Family::ALL {
+            self.health.report(|status| status.queued(family, now));
+            self.metrics.sync_queued(family, now);
+        }
+    }
+
+    fn known(&mut self, cluster: &Cluster, _owners: &BTreeSet<Owner>) {
+        self.tell_node(cluster);
+    }
+
+    fn left_out(&mut self, notices: &BTreeSet<Notice>) {
+        self.metrics.skipped(notices);
+    }
+
+    fn synced(&mut self, synced: &Synced<'_>) {
+        let now = Moment::now();
+        self.metrics.service_changes(0, 0);
+        self.metrics.endpoint_changes(0, 0);
+        self.no_local.update(synced.intent, synced.owners);
+        let extent = if synced.full { Extent::Full } else { Extent::Partial };
+        for family in Family::ALL {
+            self.health.report(|status| {
+                status.synced(family, now);
+                status.drift(family, 0);
+            });
+            self.metrics.synced(family, extent, synced.took, now);
+            let without = self.no_local.total(family);
+            self.metrics.no_local_endpoints(family, without.internal, without.external);
+            let forgotten = synced.forgotten[family];
+            let entries = forgotten.entries as u64;
+            self.metrics.conntrack_reconciled(family, forgotten.took, entries);
+            if synced.repaired {
+                self.metrics.flush_repaired(family);
+            }
+            if synced.drifted {
+                self.metrics.drift_found(family);
+            }
+        }
+        self.metrics.refused_owners(synced.outcome.refused.len() as u64);
+        if self.node_ports.update(synced.intent, synced.cluster, synced.owners) {
+            let (checks, clashes) = self.node_ports.checks();
+            self.checks.send_replace(Arc::new(checks));
+            let clashes: BTreeSet<String> =
+                clashes.iter().map(|clash| format!("{clash:?}")).collect();
+            for clash in clashes.difference(&self.clashes) {
+                warn!("two Services ask for one health check port: {clash}");
+            }
+            self.clashes = clashes;
+        }
+    }
+
+    fn failed(&mut self, failure: &sync::Error, full: bool, took: Duration) {
+        let now = Moment::now();
+        let extent = if full { Extent::Full } else { Extent::Partial };
+        for family in Family::ALL {
+            self.health.report(|status| status.failed(family, now, failure.to_string()));
+            self.metrics.sync_failed(family, extent, took);
+        }
+    }
+}
