@@ -39,6 +39,18 @@ fn shown(command: &Command) -> String {
     format!("cargo {}", words.join(" "))
 }
 
+/// Builds the program that all is about, and tells where it lies.
+pub(crate) fn pointsman() -> Result<PathBuf> {
+    run(&["build", "--package", "pointsman"])?;
+    // This program lies beside it, whatever the target directory is.
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let program = own.with_file_name("pointsman");
+    if !program.is_file() {
+        bail!("cargo has not put pointsman beside {}: name it with --pointsman", own.display());
+    }
+    Ok(program)
+}
+
 /// Renders all cases anew and says which files differ from the committed ones.
 pub(crate) fn bless() -> Result<ExitCode> {
     run(&["test", "--package", "pointsman-tests", "--no-run"])?;
@@ -64,7 +76,8 @@ pub(crate) fn bless() -> Result<ExitCode> {
 pub(crate) fn bench(arguments: &[String]) -> Result<ExitCode> {
     tools::require()?;
     let package = ["--release", "--package", "pointsman-bench"];
-    run(&[&["build"], &package[..]].concat())?;
+    // The program too: one of the measurements starts it.
+    run(&[&["build", "--package", "pointsman"], &package[..]].concat())?;
     let mut bench = lab::sandbox::command(program());
     bench.args(["run", "--offline", "--quiet"]).args(package).arg("--").args(arguments);
     let status = lab::sandbox::status(&mut bench)?;

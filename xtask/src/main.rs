@@ -2,6 +2,7 @@
 
 mod cargo;
 mod demo;
+mod soak;
 mod tally;
 mod test;
 mod tools;
@@ -38,6 +39,9 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Random events and faults for a long time: nothing diverges, leaks or loses a connection
+    #[command(after_help = SOAK_HELP)]
+    Soak(soak::SoakArguments),
     /// What a change must pass: format, clippy, documentation, tests
     #[command(after_help = "Example:\n  cargo xtask check")]
     Check,
@@ -58,6 +62,14 @@ Examples:
 
 Works as root and as an ordinary user; nothing outside the demo's own namespaces is touched. \
 Ends with an error if anything that it says does not happen.";
+
+const SOAK_HELP: &str = "\
+Examples:
+  cargo xtask soak
+  cargo xtask soak --minutes 0.5 --seed 7
+
+Ends with an error at the first divergence, the first lost connection, or if memory grows. Works as \
+root and as an ordinary user; nothing outside its own namespaces is touched.";
 
 #[derive(Args)]
 struct TestArguments {
@@ -91,6 +103,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Demo(DemoArguments { pointsman }) => demo::run(pointsman),
         Task::Bless => cargo::bless(),
         Task::Bench { arguments } => cargo::bench(&arguments),
+        Task::Soak(arguments) => soak::run(&arguments),
         Task::Check => cargo::check(),
     }
 }

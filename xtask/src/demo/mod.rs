@@ -8,7 +8,7 @@ mod stage;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::{cargo, tools};
 use stage::Stage;
@@ -23,24 +23,13 @@ pub(crate) fn run(pointsman: Option<PathBuf>) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tools::require()?;
-    let program = pointsman.map_or_else(build, Ok)?;
+    let program = pointsman.map_or_else(cargo::pointsman, Ok)?;
     let program = program
         .canonicalize()
         .with_context(|| format!("there is no program {}", program.display()))?;
     let mut again = lab::sandbox::reexec(["demo", "--pointsman"])?;
     let status = lab::sandbox::status(again.arg(program))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into())
-}
-
-fn build() -> Result<PathBuf> {
-    cargo::run(&["build", "--package", "pointsman"])?;
-    // This program lies beside it, whatever the target directory is.
-    let own = std::env::current_exe().context("cannot find this program's own file")?;
-    let program = own.with_file_name("pointsman");
-    if !program.is_file() {
-        bail!("cargo has not put pointsman beside {}: name it with --pointsman", own.display());
-    }
-    Ok(program)
 }
 
 fn play(program: &Path) -> Result<()> {
