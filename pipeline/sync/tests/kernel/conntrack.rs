@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Cut, Family, FlowDestination, Protocol, StaleFlows};
 use sync::conntrack::sysctls::{self, Setting, Timeout, Wishes};
@@ -328,6 +329,51 @@ fn an_entry_that_took_the_place_of_another_stays() {
         assert_eq!(conntrack.delete(&read).unwrap(), Deletion::Done);
         assert_eq!(conntrack.delete(&read).unwrap(), Deletion::Gone);
         assert_eq!(conntrack.fill().unwrap().entries, 0);
+    });
+}
+
+/// While others come and go, what is stale is found all the same.
+#[test]
+fn a_table_in_motion_hides_nothing() {
+    within(|| {
+        let mut socket = Socket::open(SendBudget::Granted).unwrap();
+        let mut conntrack = Conntrack::open().unwrap();
+        let namespace = lab::Namespace::current().unwrap();
+        let running = Arc::new(AtomicBool::new(true));
+        let going = running.clone();
+        let churn = std::thread::spawn(move || {
+            let churn = move || {
+                let mut socket = Socket::open(SendBudget::Granted).unwrap();
+                let mut conntrack = Conntrack::open().unwrap();
+                let mut rounds = 0;
+                while going.load(Ordering::Relaxed) {
+                    for n in 0..200 {
+                        let from = format!("192.168.{n}.1:4000");
+                        insert(&mut socket, &udp(&from, "198.18.0.1:53", "198.18.0.1:53"));
+                    }
+                    let to = Some(at("198.18.0.1:0").ip());
+                    let filter = Filter { destination: to, ..Filter::family(Family::V4) };
+                    for entry in all(&mut conntrack, &filter) {
+                        assert_eq!(conntrack.delete(&entry).unwrap(), Deletion::Done);
+                    }
+                    rounds += 1;
+                }
+                rounds
+            };
+            namespace.run(churn).unwrap()
+        });
+        for round in 0..100 {
+            let from = format!("10.77.1.9:{}", 4000 + round);
+            insert(&mut socket, &udp(&from, "10.88.0.25:8125", "10.77.2.5:8125"));
+            let list = [stale(Protocol::Udp, "10.88.0.25:8125", &[])];
+            assert_eq!(conntrack.remove(&list).unwrap().deleted, 1, "{round}");
+            let many: Vec<_> =
+                (1..=30).map(|n| stale(Protocol::Udp, &format!("10.88.0.{n}:8125"), &[])).collect();
+            insert(&mut socket, &udp(&from, "10.88.0.25:8125", "10.77.2.5:8125"));
+            assert_eq!(conntrack.remove(&many).unwrap().deleted, 1, "{round}");
+        }
+        running.store(false, Ordering::Relaxed);
+        assert!(churn.join().unwrap() > 1);
     });
 }
 

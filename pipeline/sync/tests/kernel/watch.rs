@@ -36,7 +36,7 @@ fn until(receiver: &Receiver<Heard>, meets: impl Fn(&Change) -> bool) -> Vec<Cha
     }
 }
 
-fn by<'a>(change: &'a Change) -> &'a str {
+fn by(change: &Change) -> &str {
     change.process.as_ref().map_or("", |process| &process.name)
 }
 
@@ -98,6 +98,21 @@ fn a_flushed_ruleset_and_a_deleted_table_are_heard() {
             assert!(gone.contains(&place), "{heard:#?}");
         }
         assert!(gone.contains(&(TableFamily::Inet, "mine")));
+    });
+}
+
+/// However long the list of what went, who did it is known for all of it.
+#[test]
+fn a_great_flush_has_one_author() {
+    within(|| {
+        let mut iptables = Iptables::open().unwrap();
+        let (_watch, receiver) = start(&[iptables.socket().port().unwrap()]);
+        iptables.reconcile(&ruleset(&services(1000, 3))).unwrap();
+        sh("nft flush ruleset");
+        let heard = until(&receiver, |change| change.table == "nat");
+        assert!(heard.iter().all(|change| by(change) == "nft"), "{heard:#?}");
+        let nat = heard.iter().find(|change| change.table == "nat").unwrap();
+        assert!(nat.table_deleted && nat.more_objects && nat.objects.len() == 256);
     });
 }
 
