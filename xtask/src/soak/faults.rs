@@ -38,7 +38,6 @@ const FLUSHES: [&str; 7] = [
 /// Chooses faults, and counts them.
 pub(super) struct Faults {
     dice: Dice,
-    flush: bool,
     kills: u32,
     addresses: u32,
     strangers: u32,
@@ -46,13 +45,13 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(seed: u64, flush: bool) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let dice = Dice::new(seed ^ 0x0fa0_17f5);
-        Self { dice, flush, kills: 0, addresses: 0, strangers: 0, flushes: 0 }
+        Self { dice, kills: 0, addresses: 0, strangers: 0, flushes: 0 }
     }
 
     pub(super) fn choose(&mut self, kill: bool) -> Fault {
-        let (count, fault) = match self.dice.below(if self.flush { 6 } else { 4 }) {
+        let (count, fault) = match self.dice.below(6) {
             0 | 1 if kill => (&mut self.kills, Fault::Kill),
             0..=2 => (&mut self.addresses, Fault::Address),
             3 => (&mut self.strangers, Fault::Stranger(self.dice.one_of(&STRANGERS))),

@@ -1,8 +1,8 @@
 //! `cargo xtask soak`: one agent, random events and faults, and connections that must not notice.
 //!
 //! A folder of manifests is the cluster. Services come, change and go in it; meanwhile the agent is
-//! killed and started again, the node's addresses change, strangers write beside our rules, and, if
-//! asked for, over them. Between the events the kernel must hold what `pointsman render` prints.
+//! killed and started again, the node's addresses change, strangers write beside our rules and over
+//! them. Between the events the kernel must hold what `pointsman render` prints.
 
 mod agent;
 mod clients;
@@ -51,9 +51,6 @@ pub(crate) struct SoakArguments {
     /// Repeats the events and faults of an earlier run (not their timing)
     #[arg(long, value_name = "NUMBER")]
     pub(crate) seed: Option<u64>,
-    /// Flush and delete the agent's own rules too; connections may be lost until they are repaired
-    #[arg(long)]
-    pub(crate) flush: bool,
     /// Use this program rather than build one
     #[arg(long, value_name = "FILE")]
     pub(crate) pointsman: Option<PathBuf>,
@@ -61,14 +58,14 @@ pub(crate) struct SoakArguments {
 
 /// Builds what is missing, then goes on in a sandbox.
 pub(crate) fn run(arguments: &SoakArguments) -> Result<ExitCode> {
-    let SoakArguments { minutes, seed, flush, pointsman } = arguments;
+    let SoakArguments { minutes, seed, pointsman } = arguments;
     let seed = seed.unwrap_or_else(|| std::process::id().into());
     ensure!(
         *minutes > 0.0 && *minutes <= 24.0 * 60.0,
         "--minutes must be above 0 and at most 1440"
     );
     if let Some(program) = pointsman.as_ref().filter(|_| lab::sandbox::inside()) {
-        let soak = Soak::start(program, seed, *flush)?;
+        let soak = Soak::start(program, seed)?;
         soak.last(Duration::from_secs_f64(minutes * 60.0))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -79,7 +76,6 @@ pub(crate) fn run(arguments: &SoakArguments) -> Result<ExitCode> {
         .with_context(|| format!("there is no program {}", program.display()))?;
     let mut again = lab::sandbox::reexec(["soak", "--pointsman"])?;
     again.arg(program).arg(format!("--minutes={minutes}")).arg(format!("--seed={seed}"));
-    again.args(flush.then_some("--flush"));
     let status = lab::sandbox::status(&mut again)?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into())
 }
@@ -90,17 +86,18 @@ struct Soak {
     clients: Clients,
     world: World,
     checks: u32,
+    longest_repair: Duration,
     /// The agent's memory in kB at each check since it was last started, and when that was.
     memory: Vec<u64>,
     lives_since: Instant,
 }
 
 impl Soak {
-    fn start(program: &Path, seed: u64, flush: bool) -> Result<Self> {
-        println!("seed {seed}{}", if flush { ", with flushes" } else { "" });
+    fn start(program: &Path, seed: u64) -> Result<Self> {
+        println!("seed {seed}");
         let world = World::create(Path::new(HOME), seed)?;
         let agent = Agent::start(program, &world, Path::new(HOME))?;
-        let faults = Faults::new(seed, flush);
+        let faults = Faults::new(seed);
         kernel::settle(&agent, &world, SETTLE).context("after the first start")?;
         let clients = Clients::start(&world)?;
         Ok(Self {
@@ -109,6 +106,7 @@ impl Soak {
             clients,
             world,
             checks: 0,
+            longest_repair: Duration::ZERO,
             memory: Vec::new(),
             lives_since: Instant::now(),
         })
@@ -137,8 +135,14 @@ impl Soak {
         let sum = self.clients.stop()?;
         self.judge_memory()?;
         println!(
-            "{} events, {}; {} checks, {} connections, {} lost while rules were flushed, none else",
-            self.world.events, self.faults, self.checks, sum.asked, sum.excused
+            "{} events, {}; {} checks, {} connections, {} lost while rules were flushed, none else; \
+             the longest repair took {} ms",
+            self.world.events,
+            self.faults,
+            self.checks,
+            sum.asked,
+            sum.excused,
+            self.longest_repair.as_millis()
         );
         Ok(())
     }
@@ -155,9 +159,10 @@ impl Soak {
             Fault::Flush(script) => {
                 let hurt = self.clients.excuse();
                 self.world.on_node(script)?;
-                kernel::settle(&self.agent, &self.world, SETTLE)
+                let took = kernel::settle(&self.agent, &self.world, SETTLE)
                     .with_context(|| format!("after {script:?}"))?;
                 drop(hurt);
+                self.longest_repair = self.longest_repair.max(took);
             }
         }
         Ok(())
