@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use intake::Delivery;
-use model::{Change, Cluster, Notice, Owner};
+use model::{Change, Cluster, Owner};
 use plan::{Config, Intent, Planner};
 use sync::watch::Heard;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -17,6 +17,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::dataplane::{Dataplane, Outcome};
 use crate::flows::StaleFlows;
+use crate::left_out::LeftOut;
 use crate::pace::Backoff;
 use crate::repair::{Cause, Repair};
 use crate::views::{Changes, Synced, View};
@@ -44,7 +45,7 @@ pub(crate) struct Agent<D> {
     rested: Instant,
     backoff: Backoff,
     complete: bool,
-    said: BTreeSet<Notice>,
+    left_out: LeftOut,
 }
 
 impl<D: Dataplane> Agent<D> {
@@ -70,7 +71,7 @@ impl<D: Dataplane> Agent<D> {
             rested: Instant::now(),
             backoff: Backoff::new(),
             complete: false,
-            said: BTreeSet::new(),
+            left_out: LeftOut::default(),
         }
     }
 
@@ -123,7 +124,7 @@ impl<D: Dataplane> Agent<D> {
     }
 
     fn take(&mut self, delivery: Delivery) {
-        delivery.notices.iter().for_each(say);
+        self.left_out.take(&delivery);
         let mut changes = Changes::default();
         for change in delivery.changes {
             match &change {
@@ -166,7 +167,9 @@ impl<D: Dataplane> Agent<D> {
         let mut concerned = std::mem::take(&mut self.pending);
         self.views.iter_mut().for_each(|view| view.known(&self.cluster, &concerned));
         self.unwritten.extend(self.planner.update(&self.cluster, &concerned));
-        self.name_what_is_left_out();
+        if let Some(notices) = self.left_out.update(self.planner.notices()) {
+            self.views.iter_mut().for_each(|view| view.left_out(notices));
+        }
         let compare = self.repair.due(start);
         let idle = self.unwritten.is_empty() && concerned.is_empty() && compare.is_none();
         if idle && self.accepted.is_some() {
@@ -234,17 +237,6 @@ impl<D: Dataplane> Agent<D> {
         self.accepted = Some(accepted);
         Ok(outcome)
     }
-
-    /// Names what is left out when it first is; what no longer is may be named again later.
-    fn name_what_is_left_out(&mut self) {
-        let now: BTreeSet<Notice> = self.planner.notices().cloned().collect();
-        if now == self.said {
-            return;
-        }
-        now.difference(&self.said).for_each(say);
-        self.views.iter_mut().for_each(|view| view.left_out(&now));
-        self.said = now;
-    }
 }
 
 /// The kernel said yes to one owner's part.
@@ -256,8 +248,4 @@ fn accept(accepted: &mut Intent, next: &Intent, owner: &Owner) {
         },
         _ => accepted.node = next.node.clone(),
     }
-}
-
-fn say(notice: &Notice) {
-    warn!(object = %notice.object, reason = ?notice.reason, "{}", notice.message);
 }

@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Remove every rule and chain of ours from this node, and nothing else
     #[command(after_help = CLEANUP_EXAMPLES)]
     Cleanup(CleanupArguments),
+    /// Ask this node's agent what it knows: writes, watches, what is left out and why
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArguments),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -59,6 +62,21 @@ Our chains of iptables have kube-proxy's names. Where kube-proxy has taken the n
 its own, and stay unless --kube-proxy is given.
 
 Exit codes: 0 nothing of ours is left, 1 something could not be removed, 2 wrong usage.";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  pointsman status
+  kubectl exec -n kube-system pointsman-x7k2p -- pointsman status -o json
+
+Exit codes: 0 ready, 1 not ready, or no agent in this network namespace, 2 wrong usage.";
+
+/// `pointsman status`
+#[derive(Args, Debug)]
+pub(crate) struct StatusArguments {
+    /// The form of the output
+    #[arg(short, long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) output: OutputFormat,
+}
 
 /// `pointsman run`
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@ mod commands;
 mod dataplane;
 mod flows;
 mod journal;
+mod left_out;
 mod pace;
 mod repair;
 mod tuning;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
+        Command::Status(arguments) => commands::status::run(&arguments),
         Command::Cleanup(arguments) => {
             journal::start(&journal::of_flags(&cli.log));
             commands::cleanup::run(&arguments)

@@ -3,3 +3,4 @@
 pub(crate) mod cleanup;
 pub(crate) mod render;
 pub(crate) mod run;
+pub(crate) mod status;

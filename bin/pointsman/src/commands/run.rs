@@ -24,6 +24,7 @@ use crate::dataplane::{Dataplane, IptablesDataplane};
 use crate::views::View;
 use crate::views::dns::DnsView;
 use crate::views::health::{HealthView, Serving, follow_watches};
+use crate::views::status::StatusView;
 use crate::{journal, tuning};
 
 /// How many deliveries may wait while the kernel is being written; a source waits beyond that.
@@ -81,6 +82,9 @@ fn serve(meant: &Meant, arguments: &RunArguments) -> Result<()> {
         if arguments.once { None } else { Some(HealthView::start(node, serving(meant)?)?) };
     let status = health.as_ref().map(HealthView::health);
     views.extend(health.map(|view| Box::new(view) as Box<dyn View>));
+    if let Some(health) = &status {
+        views.push(Box::new(StatusView::start(node, meant.mode.name(), health.clone())?));
+    }
     let mut dataplane = IptablesDataplane::new(kernel, options(meant));
     let (heard, foreign) = mpsc::unbounded_channel();
     let _watch =

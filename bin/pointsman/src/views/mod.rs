@@ -2,6 +2,7 @@
 
 pub(crate) mod dns;
 pub(crate) mod health;
+pub(crate) mod status;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

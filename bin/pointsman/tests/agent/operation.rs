@@ -148,3 +148,30 @@ fn a_udp_client_that_keeps_its_socket_follows_the_endpoints() {
     let deleted = metric(&stage, "kubeproxy_conntrack_reconciler_deleted_entries_total");
     assert!(deleted >= 1.0, "{deleted} entries were deleted");
 }
+
+#[test]
+fn status_tells_what_the_agent_knows() {
+    let stage = Stage::new();
+    let ask = |stage: &Stage, words: &[&str]| {
+        let mut command = stage.lab.at("alpha").unwrap().command(env!("CARGO_BIN_EXE_pointsman"));
+        crate::stage::said(&command.arg("status").args(words).output().unwrap())
+    };
+    let (code, text) = ask(&stage, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("no agent answers"), "{text}");
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: odd}\nspec: {clusterIP: 10.88.0.77, ports: [{port: 99999}]}\n";
+    stage.folder.write("odd.yaml", bad);
+    let agent = Running::start(stage.pointsman("run"));
+    stage.until("my-service answers", |stage| stage.ask().is_some());
+    let (code, text) = ask(&stage, &[]);
+    assert_eq!(code, Some(0), "{text}");
+    for part in
+        ["node      alpha, mode iptables", "ready", "1 ports, 2 endpoints", "left out", "99999"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (_, json) = ask(&stage, &["-o", "json"]);
+    assert!(json.contains("\"backends\": 2"), "{json}");
+    agent.kill();
+    assert_eq!(ask(&stage, &[]).0, Some(1));
+}
