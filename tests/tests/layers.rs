@@ -51,6 +51,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("pointsman-render", &["pointsman-model", "pointsman-plan"]),
         ("pointsman-sync", &["pointsman-model", "pointsman-render"]),
         ("pointsman-explain", &["pointsman-model", "pointsman-plan", "pointsman-render"]),
+        ("pointsman-config", &["pointsman-model", "pointsman-plan"]),
         ("pointsman-dns", &["pointsman-model"]),
         ("pointsman-health", &["pointsman-model", "pointsman-plan"]),
         ("pointsman-lab", &["pointsman-model"]),
