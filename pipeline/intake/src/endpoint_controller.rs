@@ -1,6 +1,6 @@
 //! The EndpointSlices that the EndpointSlice controller of a cluster would write, made from Pods.
 //!
-//! A folder of manifests has no controllers. Everything here follows what the controller of
+//! A folder of manifests has no controllers, and the lab's cluster has this one. Everything here follows what the controller of
 //! Kubernetes 1.36 is seen to write: which Pods count, under which conditions, with which ports,
 //! and the hints of `spec.trafficDistribution` (KEP-4444, KEP-3015).
 
@@ -27,7 +27,7 @@ const NAME_LENGTH: usize = 57;
 
 /// A Pod, as far as endpoints depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pod {
+pub struct Pod {
     pub(crate) name: NamespacedName,
     labels: BTreeMap<String, String>,
     uid: Option<Arc<str>>,
@@ -47,7 +47,7 @@ pub(crate) struct Pod {
 
 impl Pod {
     /// Reads a Pod. What cannot be read is left out and noticed.
-    pub(crate) fn new(name: NamespacedName, pod: &wire::Pod, notices: &mut Vec<Notice>) -> Pod {
+    pub fn new(name: NamespacedName, pod: &wire::Pod, notices: &mut Vec<Notice>) -> Pod {
         let (metadata, spec, status) = (pod.metadata.get(), pod.spec.get(), pod.status.get());
         let labels = metadata.and_then(|metadata| metadata.labels.get()).into_iter().flatten();
         let labels = labels.filter_map(|(key, value)| Some((key.clone(), value.get()?.clone())));
@@ -167,14 +167,15 @@ fn hints(service: &Service, zone: Option<&Arc<str>>, node: Option<&Arc<str>>) ->
 }
 
 /// Nodes by name, for their zones.
-pub(crate) type Nodes<'a> = BTreeMap<&'a str, &'a Node>;
+pub type Nodes<'a> = BTreeMap<&'a str, &'a Node>;
 
 /// Makes the EndpointSlices of every Service that has a selector and no slice among `written`.
 ///
 /// A Pod whose Node is not known keeps its endpoints, without a zone: a folder need not hold Nodes.
 /// A selected Pod that has no address gets no endpoint; if nobody filled in its status, a notice
 /// says so.
-pub(crate) fn endpoint_slices(
+#[must_use]
+pub fn endpoint_slices(
     services: &[Service],
     written: &[EndpointSlice],
     pods: &[Pod],

@@ -6,7 +6,7 @@
 
 pub mod api;
 pub mod convert;
-mod endpoint_controller;
+pub mod endpoint_controller;
 mod error;
 pub mod folder;
 pub mod host;
