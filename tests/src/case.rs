@@ -85,8 +85,21 @@ pub struct PacketFile {
     /// said it follows from the client's address.
     #[serde(default)]
     pub via: Option<String>,
-    /// What must happen to it.
+    /// What must happen to it, in both modes if nothing else is said.
     pub expect: Expect,
+    /// What must happen to it in nftables mode, where that differs on purpose.
+    #[serde(default)]
+    pub nftables: Option<Otherwise>,
+}
+
+/// Another fate in another mode.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Otherwise {
+    /// What must happen.
+    pub expect: Expect,
+    /// Why the modes differ.
+    pub why: String,
 }
 
 /// What must happen to a packet.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use explain::{Enters, Packet, Verdict};
+use explain::{Enters, Mode, Packet, Verdict};
 use model::Protocol;
 
 use crate::case::{Case, Expect, Fate, Masquerade, PacketFile};
@@ -16,8 +16,10 @@ pub struct Probe {
     pub label: String,
     /// The packet.
     pub packet: Packet,
-    /// What must happen to it.
-    pub expected: Verdict,
+    /// What must happen to it in iptables mode.
+    iptables: Verdict,
+    /// What must happen to it in nftables mode.
+    nftables: Verdict,
 }
 
 impl Probe {
@@ -43,7 +45,20 @@ impl Probe {
                 port: destination.port(),
                 enters,
             },
-            expected: verdict(file),
+            iptables: verdict(&file.expect, file),
+            nftables: match &file.nftables {
+                Some(otherwise) => verdict(&otherwise.expect, file),
+                None => verdict(&file.expect, file),
+            },
+        }
+    }
+
+    /// What must happen to it.
+    #[must_use]
+    pub fn expected(&self, mode: Mode) -> &Verdict {
+        match mode {
+            Mode::Iptables => &self.iptables,
+            Mode::Nftables => &self.nftables,
         }
     }
 
@@ -76,8 +91,8 @@ fn enters(file: &PacketFile, case: &Case) -> Enters {
     Enters::Interface(link.into())
 }
 
-fn verdict(file: &PacketFile) -> Verdict {
-    match &file.expect {
+fn verdict(expect: &Expect, file: &PacketFile) -> Verdict {
+    match expect {
         Expect::Other(Fate::Reject) => Verdict::Reject,
         Expect::Other(Fate::Drop) => Verdict::Drop,
         Expect::Other(Fate::Pass) => Verdict::Pass,

@@ -10,13 +10,15 @@
 mod case;
 mod flow;
 mod memory;
+mod nftables;
 mod settings;
 pub mod shapes;
 mod state;
 pub mod traffic;
 
-pub use case::{Case, Expect, ExpectedNotice, Masquerade, PacketFile, cases, folder};
+pub use case::{Case, Expect, ExpectedNotice, Masquerade, Otherwise, PacketFile, cases, folder};
 pub use flow::Probe;
 pub use memory::Memory;
+pub use nftables::Nftables;
 pub use settings::{HostSettings, Settings};
-pub use state::{Cumulative, State, json, text};
+pub use state::{Cumulative, State, json, nftables_text, text};

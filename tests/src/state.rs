@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use model::{Change, Cluster, Family, Notice, Owner};
 use plan::{Intent, Planner};
 use render::iptables::{self, Options, Ruleset};
+use render::nftables;
 
 use crate::case::{Case, ExpectedNotice, PacketFile};
-use crate::{Memory, Probe};
+use crate::{Memory, Nftables, Probe};
 
 /// One state of a case: what is there before the first step, or after one of them.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct State {
     pub name: String,
     /// The folder of manifests.
     pub manifests: PathBuf,
-    /// Where the golden outputs stand: a path that `intent.json` or `iptables.txt` is added to.
+    /// Where the golden outputs stand: a path that a name such as `intent.json` is added to.
     pub golden: PathBuf,
     /// What must be left out and named.
     pub notices: BTreeSet<ExpectedNotice>,
@@ -119,6 +120,12 @@ pub fn text(ruleset: &Ruleset) -> String {
     Family::ALL.map(of).concat()
 }
 
+/// The tables of both families, as the golden output has them.
+#[must_use]
+pub fn nftables_text(ruleset: &nftables::Ruleset) -> String {
+    Family::ALL.map(|family| ruleset.to_text(family)).join("\n")
+}
+
 /// The Intent, as the golden output has it.
 #[must_use]
 pub fn json(intent: &Intent) -> String {
@@ -132,6 +139,7 @@ pub struct Cumulative {
     ruleset: Ruleset,
     memory: Memory,
     options: Options,
+    nftables: Nftables,
 }
 
 impl Cumulative {
@@ -144,10 +152,12 @@ impl Cumulative {
             ruleset: Ruleset::default(),
             memory: Memory::default(),
             options: Options::default(),
+            nftables: Nftables::default(),
         }
     }
 
-    /// Takes changes in; returns what was sent to the kernel for each owner that differs.
+    /// Takes changes in; returns what was sent to the kernel for each owner that differs, in
+    /// iptables mode. What it would be in nftables mode is [`Self::nftables`]'s last change.
     pub fn update(&mut self, changes: &[Change]) -> Vec<(Owner, iptables::Change)> {
         let mut owners = BTreeSet::new();
         for change in changes {
@@ -161,6 +171,7 @@ impl Cumulative {
         if changed.contains(&Owner::Node) {
             changed.extend(self.planner.intent().servers.keys().cloned().map(Owner::Service));
         }
+        self.nftables.update(self.planner.intent(), &changed);
         let mut sent = Vec::new();
         for owner in changed {
             let intent = self.planner.intent();
@@ -207,6 +218,12 @@ impl Cumulative {
     #[must_use]
     pub fn ruleset(&self) -> &Ruleset {
         &self.ruleset
+    }
+
+    /// The same in nftables mode.
+    #[must_use]
+    pub fn nftables(&self) -> &Nftables {
+        &self.nftables
     }
 
     /// What a kernel would hold that took in every change so far.

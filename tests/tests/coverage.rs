@@ -9,7 +9,7 @@ use std::path::Path;
 use pointsman_tests::{cases, folder};
 
 /// Why a scenario has no case or test here.
-const REASONS: [&str; 3] = ["operation", "nftables", "not ours"];
+const REASONS: [&str; 2] = ["operation", "not ours"];
 
 struct Row {
     scenario: String,
@@ -89,6 +89,23 @@ fn table_and_cases_name_each_other() {
         assert_eq!(table, own, "{}: the table and case.yaml differ", case.name);
         assert!(case.why.split_whitespace().count() >= 5, "{}: why?", case.name);
     }
+}
+
+/// A difference between the modes is a difference, and is argued.
+#[test]
+fn where_the_modes_differ_the_case_says_why() {
+    let mut differing = 0;
+    for case in cases() {
+        for packet in case.states().iter().flat_map(|state| &state.packets) {
+            let Some(otherwise) = &packet.nftables else { continue };
+            let name = &case.name;
+            differing += 1;
+            assert_ne!(otherwise.expect, packet.expect, "{name}: {packet:?} differs in nothing");
+            assert!(otherwise.why.split_whitespace().count() >= 5, "{name}: {packet:?}: why?");
+        }
+    }
+    let all = std::env::var_os("POINTSMAN_CASE").is_none();
+    assert!(!all || differing > 0, "some packets fare otherwise in nftables mode");
 }
 
 #[test]

@@ -8,8 +8,20 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pointsman_tests::{cases, json, text};
-use render::iptables::{self, Options};
+use plan::Intent;
+use pointsman_tests::{cases, json, nftables_text, text};
+use render::{iptables, nftables};
+
+/// The golden outputs of a state.
+const NAMES: [&str; 3] = ["intent.json", "iptables.txt", "nftables.txt"];
+
+/// What the state becomes, in the order of [`NAMES`].
+fn outputs(intent: &Intent) -> [String; 3] {
+    let rules = iptables::ruleset(intent, &iptables::Options::default());
+    let (tables, left_out) = nftables::ruleset(intent, &nftables::Options::default());
+    assert!(left_out.is_empty(), "{left_out:?}");
+    [json(intent), text(&rules), nftables_text(&tables)]
+}
 
 #[test]
 fn every_state_becomes_the_golden_intent_and_rules() {
@@ -18,8 +30,7 @@ fn every_state_becomes_the_golden_intent_and_rules() {
     for case in cases() {
         for state in case.states() {
             let (intent, _) = state.plan(&case);
-            let ruleset = iptables::ruleset(&intent, &Options::default());
-            for (name, now) in [("intent.json", json(&intent)), ("iptables.txt", text(&ruleset))] {
+            for (name, now) in NAMES.into_iter().zip(outputs(&intent)) {
                 let path = beside(&state.golden, name);
                 let golden = fs::read_to_string(&path).unwrap_or_default();
                 if golden == now {
@@ -61,7 +72,7 @@ fn no_golden_output_is_left_over() {
     let known: Vec<PathBuf> = cases()
         .iter()
         .flat_map(|case| case.states())
-        .flat_map(|state| ["intent.json", "iptables.txt"].map(|name| beside(&state.golden, name)))
+        .flat_map(|state| NAMES.map(|name| beside(&state.golden, name)))
         .collect();
     let mut folders: Vec<PathBuf> = cases().iter().map(pointsman_tests::Case::folder).collect();
     folders.extend(folders.clone().iter().map(|folder| folder.join("steps")));

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
+use explain::Mode;
 use pointsman_tests::traffic::{self, Report};
 use pointsman_tests::{Case, cases};
 
@@ -16,7 +17,16 @@ use pointsman_tests::{Case, cases};
 const WORKERS: usize = 4;
 
 #[test]
-fn real_packets_meet_the_expected_fate() {
+fn real_packets_meet_the_expected_fate_in_iptables_mode() {
+    drive(Mode::Iptables);
+}
+
+#[test]
+fn real_packets_meet_the_expected_fate_in_nftables_mode() {
+    drive(Mode::Nftables);
+}
+
+fn drive(mode: Mode) {
     let start = Instant::now();
     let all = cases();
     let count = all.len();
@@ -26,7 +36,7 @@ fn real_packets_meet_the_expected_fate() {
         let work = || {
             let mut reports = Vec::new();
             while let Some(case) = next() {
-                reports.push(traffic::drive(&case));
+                reports.push(traffic::drive(&case, mode));
             }
             reports
         };
@@ -40,7 +50,7 @@ fn real_packets_meet_the_expected_fate() {
     let mut out = std::io::stderr();
     writeln!(
         out,
-        "{count} cases: {} packets sent in {} attempts, {} not sendable, {:.1} s",
+        "{count} cases in {mode} mode: {} packets sent in {} attempts, {} not sendable, {:.1} s",
         sum(|one| one.sent),
         sum(|one| one.attempts),
         not_sendable.len(),

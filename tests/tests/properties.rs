@@ -6,19 +6,24 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use explain::Mode;
 use lab::Namespace;
 use model::{
     Affinity, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Hints, IngressMode,
-    LoadBalancerIngress, NamespacedName, Node, Protocol, Service, ServicePort, ServiceType,
-    TrafficPolicy,
+    LoadBalancerIngress, NamespacedName, Node, Protocol, Service, ServiceCidr, ServicePort,
+    ServiceType, TrafficPolicy,
 };
 use plan::Config;
-use pointsman_tests::{Cumulative, HostSettings, Memory, Settings, json, shapes, text};
+use pointsman_tests::{
+    Cumulative, HostSettings, Memory, Settings, json, nftables_text, shapes, text, traffic,
+};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::Config as Runs;
 use render::iptables::{self, Options, Rule, Ruleset};
+use render::nftables;
 use sync::iptables::Iptables;
+use sync::table::Nftables;
 
 fn config() -> impl Strategy<Value = Config> {
     (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(detect, all, loopback)| {
@@ -204,6 +209,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => gone(vec!["one", "two", "three"]).prop_map(Change::SliceGone),
         1 => node().prop_map(Change::Node),
         1 => Just(Change::NodeGone("alpha".into())),
+        1 => service_cidrs().prop_map(Change::ServiceCidrs),
         1 => prop::collection::vec(service(), 0..3).prop_map(Change::Services),
         1 => prop::collection::vec(slice(), 0..3).prop_map(Change::Slices),
         1 => any::<bool>().prop_map(|conntrack_be_liberal| {
@@ -219,12 +225,30 @@ fn from_nothing(cluster: &Cluster, config: &Config) -> (plan::Intent, Ruleset) {
     (intent, ruleset)
 }
 
+/// The tables of nftables mode, which say whatever a cluster makes of an Intent.
+fn tables(intent: &plan::Intent) -> nftables::Ruleset {
+    let (tables, left_out) = nftables::ruleset(intent, &nftables::Options::default());
+    assert!(left_out.is_empty(), "{left_out:?}");
+    tables
+}
+
 /// What a set of facts becomes, whatever brought them.
-fn bytes(changes: &[Change], config: &Config) -> (String, String) {
+fn bytes(changes: &[Change], config: &Config) -> [String; 3] {
     let mut cluster = Cluster::default();
     changes.iter().for_each(|change| drop(cluster.apply(change.clone())));
     let (intent, ruleset) = from_nothing(&cluster, config);
-    (json(&intent), text(&ruleset))
+    [json(&intent), text(&ruleset), nftables_text(&tables(&intent))]
+}
+
+fn service_cidrs() -> impl Strategy<Value = Vec<ServiceCidr>> {
+    let all = vec![("one", "10.88.0.0/16"), ("two", "10.88.0.0/24"), ("three", "fd88::/112")];
+    subsequence(all, 0..=3).prop_map(|chosen| {
+        let read = |(name, block): (&str, &str)| {
+            let cidrs = [block.parse().expect("a block")].into();
+            ServiceCidr { name: name.into(), cidrs }
+        };
+        chosen.into_iter().map(read).collect()
+    })
 }
 
 /// Facts about different objects, of which each may come at any time.
@@ -233,14 +257,16 @@ fn facts() -> impl Strategy<Value = Vec<Change>> {
         prop::collection::vec(service(), 1..6),
         prop::collection::vec(slice(), 1..6),
         prop::option::of(node()),
+        service_cidrs(),
     );
-    facts.prop_map(|(services, slices, node)| {
+    facts.prop_map(|(services, slices, node, cidrs)| {
         let services: BTreeMap<_, _> =
             services.into_iter().map(|one| (one.name.clone(), Change::Service(one))).collect();
         let slices: BTreeMap<_, _> =
             slices.into_iter().map(|one| (one.name.clone(), Change::Slice(one))).collect();
         let host = Change::Host(HostSettings::default().host("alpha"));
         let rest = node.map(Change::Node).into_iter().chain([host]);
+        let rest = rest.chain(cidrs.into_iter().map(Change::ServiceCidr));
         services.into_values().chain(slices.into_values()).chain(rest).collect()
     })
 }
@@ -271,6 +297,9 @@ proptest! {
                 agent.memory().clone().without_empty_places(),
                 Memory::of(&ruleset).without_empty_places()
             );
+            let tables = tables(&intent);
+            prop_assert_eq!(agent.nftables().ruleset(), &tables);
+            prop_assert_eq!(agent.nftables().memory(), &tables.merged());
         }
     }
 
@@ -283,11 +312,15 @@ proptest! {
         let mut cluster = Cluster::default();
         facts.iter().for_each(|change| drop(cluster.apply(change.clone())));
         let (intent, ruleset) = from_nothing(&cluster, &config);
+        let (tables, host) = (tables(&intent), cluster.host());
         for packet in packets {
-            let decided = explain::decide(&intent, cluster.host(), &packet, explain::Mode::Iptables);
-            let traced = explain::trace_iptables(&ruleset, cluster.host(), &packet);
+            let decided = |mode| explain::decide(&intent, host, &packet, mode);
+            let traced = explain::trace_iptables(&ruleset, host, &packet);
             let met = traced.map(|trace| trace.verdict);
-            prop_assert_eq!(Ok(decided), met, "{}", packet);
+            prop_assert_eq!(Ok(decided(Mode::Iptables)), met, "{}", packet);
+            let traced = explain::trace_nftables(&tables, host, &packet);
+            let met = traced.map(|trace| trace.verdict);
+            prop_assert_eq!(Ok(decided(Mode::Nftables)), met, "{}", packet);
         }
     }
 }
@@ -371,6 +404,37 @@ proptest! {
         let (_, ruleset) = from_nothing(agent.cluster(), &config);
         let mut stranger = place.run(Iptables::open).unwrap().unwrap();
         let written = stranger.reconcile(&ruleset).unwrap();
+        prop_assert_eq!(written.messages, 0, "a restart has nothing to write");
+    }
+}
+
+proptest! {
+    #![proptest_config(Runs { cases: 24, max_shrink_iters: 40, ..Runs::default() })]
+
+    #[test]
+    fn after_any_events_nft_lists_what_is_computed_from_nothing(
+        batches in prop::collection::vec(prop::collection::vec(change(), 1..4), 1..10),
+        config in config(),
+    ) {
+        let place = Namespace::new().unwrap();
+        let mut kernel = place.run(Nftables::open).unwrap().unwrap();
+        let mut agent = Cumulative::new(config.clone());
+        for (number, batch) in batches.iter().enumerate() {
+            agent.update(batch);
+            let rules = agent.nftables();
+            let written = match number {
+                0 => kernel.reconcile(rules.ruleset()),
+                _ => kernel.apply(rules.last()),
+            };
+            let written = written.map_err(|error| TestCaseError::fail(error.to_string()))?;
+            prop_assert!(written.refused.is_empty(), "{:?}", written.refused);
+            let (intent, _) = from_nothing(agent.cluster(), &config);
+            let listed = traffic::listing::compare(&place, &tables(&intent));
+            prop_assert_eq!(listed, Ok(()));
+        }
+        let (intent, _) = from_nothing(agent.cluster(), &config);
+        let mut stranger = place.run(Nftables::open).unwrap().unwrap();
+        let written = stranger.reconcile(&tables(&intent)).unwrap();
         prop_assert_eq!(written.messages, 0, "a restart has nothing to write");
     }
 }

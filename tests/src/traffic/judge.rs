@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use explain::{Enters, Verdict};
+use explain::{Enters, Mode, Verdict};
 use lab::{Answer, Outcome, SILENCE};
 use model::Family;
 use plan::Intent;
@@ -33,7 +33,8 @@ impl Stage {
         }
         report.sent += 1;
         let borrowed = Borrowed::of(self, probe);
-        let result = match &probe.expected {
+        let expected = probe.expected(self.mode);
+        let result = match expected {
             Verdict::Deliver(endpoints) => {
                 self.delivered(endpoints, sticks(intent, probe), probe, report)
             }
@@ -47,7 +48,7 @@ impl Stage {
         };
         drop(borrowed);
         if let Err(found) = result {
-            let (label, expected) = (&probe.label, &probe.expected);
+            let label = &probe.label;
             report.wrong.push(format!("{label}\n  expected {expected}\n  found    {found}"));
         }
     }
@@ -115,7 +116,7 @@ impl Stage {
     }
 
     /// Whether the server saw the client itself, or the node in its place. A masqueraded client has
-    /// another port too, for it is chosen at random.
+    /// another port too, for it is chosen at random; in nftables mode beyond those of NodePorts.
     fn client_is(
         &self,
         answer: &Answer,
@@ -123,8 +124,13 @@ impl Stage {
         masqueraded: bool,
     ) -> Result<(), String> {
         let node = lab::node_address(node_number(&self.node), Family::of(source.ip()));
+        let port = answer.seen_client.port();
+        let another = match self.mode {
+            Mode::Iptables => port != source.port(),
+            Mode::Nftables => port >= 32_768,
+        };
         let expected = if masqueraded {
-            answer.seen_client.ip() == node && answer.seen_client.port() != source.port()
+            answer.seen_client.ip() == node && another
         } else {
             answer.seen_client == source
         };

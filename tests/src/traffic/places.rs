@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use explain::{Enters, Verdict};
+use explain::{Enters, Mode, Verdict};
 use lab::{LabBuilder, Namespace};
 use model::{Family, Protocol};
 use plan::Intent;
@@ -52,6 +52,7 @@ impl Places<'_> {
 pub(super) fn wanted_servers(
     intents: &[Intent],
     probes: &[Probe],
+    mode: Mode,
 ) -> BTreeSet<(Protocol, SocketAddr)> {
     let mut wanted = BTreeSet::new();
     for server in
@@ -60,7 +61,7 @@ pub(super) fn wanted_servers(
         let backends = server.backends().into_iter();
         wanted.extend(backends.map(|backend| (server.protocol(), backend.address)));
     }
-    let others = probes.iter().filter(|probe| !matches!(probe.expected, Verdict::Deliver(_)));
+    let others = probes.iter().filter(|probe| !matches!(probe.expected(mode), Verdict::Deliver(_)));
     wanted.extend(others.map(|probe| (probe.packet.protocol, probe.to())));
     wanted
 }

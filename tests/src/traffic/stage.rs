@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use explain::Enters;
+use explain::{Enters, Mode};
 use lab::{Lab, LabError, Namespace, OUTSIDE, Server};
 use model::{Family, Protocol};
 use plan::Intent;
@@ -16,6 +16,8 @@ pub(super) struct Stage {
     pub(super) lab: Lab,
     /// The node whose rules are looked at.
     pub(super) node: String,
+    /// In which mode.
+    pub(super) mode: Mode,
     // Held, for a server ends with its value.
     _servers: Vec<Server>,
     /// Protocols that this kernel has no sockets of.
@@ -27,8 +29,9 @@ impl Stage {
         case: &Case,
         intents: &[Intent],
         probes: &[Probe],
+        mode: Mode,
     ) -> Result<Self, LabError> {
-        let wanted = wanted_servers(intents, probes);
+        let wanted = wanted_servers(intents, probes, mode);
         let mut places = Places { node: &case.node, case, pods: BTreeSet::new() };
         let mut builder = if case.node == "alpha" {
             Lab::star(["alpha", "beta", "gamma"])
@@ -77,7 +80,7 @@ impl Stage {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self { lab, node: case.node.clone(), _servers: servers, lacking })
+        Ok(Self { lab, node: case.node.clone(), mode, _servers: servers, lacking })
     }
 
     pub(super) fn node(&self) -> &Namespace {
