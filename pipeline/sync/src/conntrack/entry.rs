@@ -245,3 +245,83 @@ fn read_state(states: Attributes<'_>) -> Option<ProtocolState> {
 fn be16(attributes: Attributes<'_>, kind: u16) -> Option<u16> {
     Some(u16::from_be_bytes(attributes.get(kind)?.try_into().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::{Header, Messages};
+
+    fn entry() -> Entry {
+        let at = |text: &str| text.parse().unwrap();
+        Entry {
+            protocol: 17,
+            original: Tuple { source: at("[fd77::9]:4001"), destination: at("[fd88::25]:53") },
+            reply: Tuple { source: at("[fd77::2]:5353"), destination: at("[fd77::9]:4001") },
+            status: SEEN_REPLY | DESTINATION_NAT,
+            state: None,
+            timeout: Some(30),
+            mark: 7,
+            id: 42,
+            zone: 3,
+        }
+    }
+
+    /// As the kernel tells it.
+    fn told(entry: &Entry) -> Encoder {
+        let mut out = Encoder::default();
+        let header = Header { kind: 1 << 8, flags: 0, sequence: 1, family: 10, resource: 0 };
+        let message = out.message(header);
+        entry.write_identity(&mut out);
+        let reply = out.nest(attribute::TUPLE_REPLY);
+        let parts = TupleParts {
+            source: Some(entry.reply.source.ip()),
+            destination: Some(entry.reply.destination.ip()),
+            protocol: Some(entry.protocol),
+            source_port: Some(entry.reply.source.port()),
+            destination_port: Some(entry.reply.destination.port()),
+        };
+        write_tuple(&mut out, parts);
+        out.close(reply);
+        out.be32(attribute::STATUS, entry.status);
+        out.be32(attribute::TIMEOUT, 30);
+        out.be32(attribute::MARK, entry.mark);
+        out.end(message);
+        out
+    }
+
+    #[test]
+    fn what_is_told_is_read() {
+        let told = told(&entry());
+        let message = Messages(told.bytes()).next().unwrap();
+        assert_eq!(read(&message), Some(entry()));
+        assert!(entry().is_answered() && entry().is_translated() && !entry().is_assured());
+    }
+
+    /// Whatever is cut off or overwritten, reading ends.
+    #[test]
+    fn nonsense_is_survived() {
+        let whole = told(&entry());
+        for length in 0..whole.len() {
+            let mut bytes = whole.bytes()[..length].to_vec();
+            if let Some(field) = bytes.get_mut(..4) {
+                field.copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
+            }
+            assert_ne!(Messages(&bytes).next().and_then(|one| read(&one)), Some(entry()));
+            for value in [0, 1, 0xff] {
+                let mut bytes = whole.bytes().to_vec();
+                bytes[length] = value;
+                let read = Messages(&bytes).take(10).filter_map(|message| read(&message));
+                assert!(read.count() <= 10);
+            }
+        }
+    }
+
+    #[test]
+    fn handshakes_that_are_not_finished_are_half_open() {
+        let half_open = |state| Entry { state, ..entry() }.is_half_open();
+        let tcp: Vec<u8> = (0..=9).filter(|n| half_open(Some(ProtocolState::Tcp(*n)))).collect();
+        let sctp: Vec<u8> = (0..=9).filter(|n| half_open(Some(ProtocolState::Sctp(*n)))).collect();
+        assert_eq!((tcp, sctp), (vec![1, 2, 9], vec![1, 2, 3]));
+        assert!(!half_open(None));
+    }
+}
