@@ -334,9 +334,78 @@ async fn every_delivery_of_facts_holds_complete_lists() {
             Change::ServiceCidrs(_) => "cidrs",
             Change::Services(_) => "services",
             Change::Slices(_) => "slices",
+            Change::Pods(_) => "pods",
+            Change::Namespaces(_) => "namespaces",
+            Change::NetworkPolicies(_) => "policies",
+            Change::ClusterNetworkPolicies(_) => "cluster policies",
             other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(kinds, ["nodes", "cidrs", "services", "slices"]);
+    let routing = ["nodes", "cidrs", "services", "slices"];
+    let policy = ["pods", "namespaces", "policies", "cluster policies"];
+    assert_eq!(kinds, [routing, policy].concat());
     source.abort();
+}
+
+#[test]
+fn a_folder_says_what_policies_depend_on() {
+    let folder = Scratch::new();
+    folder.write(
+        "policy.yaml",
+        r#"
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {team: a}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-1, namespace: shop, labels: {app: web}, uid: u1}
+spec:
+  nodeName: alpha
+  containers:
+  - ports: [{name: http, containerPort: 8080}, {containerPort: 9090}]
+  initContainers:
+  - {restartPolicy: Always, ports: [{name: dns, containerPort: 53, protocol: UDP}]}
+  - {ports: [{name: once, containerPort: 1}]}
+status:
+  phase: Running
+  startTime: "2026-01-01T00:00:05Z"
+  podIPs: [{ip: 10.77.1.4}, {ip: "fd77:1::4"}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: closed, namespace: shop}
+spec: {podSelector: {}}
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: {name: admin}
+spec:
+  tier: Admin
+  priority: 3
+  subject: {namespaces: {}}
+  egress:
+  - {action: Deny, to: [{networks: [169.254.0.0/16]}]}
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: ClusterNetworkPolicy
+metadata: {name: of-old}
+"#,
+    );
+    let contents = folder::read(folder.path()).unwrap();
+    let mut cluster = model::Cluster::default();
+    contents.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
+    let pod = cluster.pods().values().next().unwrap();
+    let ports: Vec<_> = pod.ports.iter().map(|port| (&*port.name, port.port)).collect();
+    assert_eq!(ports, [("http", 8080), ("dns", 53)]);
+    assert_eq!(pod.ips.len(), 2);
+    assert_eq!((pod.node.as_deref(), pod.counts()), (Some("alpha"), true));
+    assert_eq!(pod.started, Some(1_767_225_605));
+    let labels = cluster.namespace_labels(&"shop".into());
+    assert_eq!(labels.get("kubernetes.io/metadata.name").map(|it| &**it), Some("shop"));
+    assert_eq!(labels.get("team").map(|it| &**it), Some("a"));
+    assert_eq!(cluster.network_policies().len(), 1);
+    assert_eq!(cluster.cluster_network_policies()["admin"].egress.len(), 1);
+    let [notice] = contents.notices.as_slice() else { panic!("{:?}", contents.notices) };
+    assert!(notice.to_string().contains("expected version v1alpha2"), "{notice}");
 }

@@ -45,6 +45,8 @@ pub enum Reason {
     Unsupported,
     /// The operator switched the field off.
     Disabled,
+    /// A policy says something that is not known: what it is said of fails closed.
+    UnknownField,
     /// The Node object of this node is not there (yet).
     NodeMissing,
 }

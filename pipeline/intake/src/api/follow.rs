@@ -142,7 +142,7 @@ impl<K: Watched> Watch<K> {
                 item.name.map(|name| K::gone(name))
             }
         };
-        Batch { kind: K::KIND, changes: change.into_iter().collect(), notices, listed: false }
+        Batch { changes: change.into_iter().collect(), notices, listed: Vec::new() }
     }
 }
 

@@ -62,6 +62,10 @@ fn broken<K: Watched>(raw: &RawValue, cause: &str) -> Item<K::Fact> {
         Kind::EndpointSlice => "EndpointSlice",
         Kind::Node => "Node",
         Kind::ServiceCidr => "ServiceCIDR",
+        Kind::Pod => "Pod",
+        Kind::Namespace => "Namespace",
+        Kind::NetworkPolicy => "NetworkPolicy",
+        Kind::ClusterNetworkPolicy => "ClusterNetworkPolicy",
     };
     let object = match &item.name {
         Some(name) if name.namespace.is_empty() => ObjectRef::new(kind, &name.name),

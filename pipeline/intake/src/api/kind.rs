@@ -4,7 +4,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use model::{Change, EndpointSlice, NamespacedName, Node, Notice, Service, ServiceCidr};
+use model::{
+    Change, ClusterNetworkPolicy, EndpointSlice, Namespace, NamespacedName, NetworkPolicy, Node,
+    Notice, Pod, Service, ServiceCidr,
+};
 use serde::de::DeserializeOwned;
 
 use crate::convert::{self, Names};
@@ -21,11 +24,24 @@ pub enum Kind {
     Node,
     /// ServiceCIDRs.
     ServiceCidr,
+    /// Pods.
+    Pod,
+    /// Namespaces.
+    Namespace,
+    /// NetworkPolicies.
+    NetworkPolicy,
+    /// ClusterNetworkPolicies.
+    ClusterNetworkPolicy,
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Kind; 4] = [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+    /// What routing depends on.
+    pub const ROUTING: [Kind; 4] =
+        [Kind::Service, Kind::EndpointSlice, Kind::Node, Kind::ServiceCidr];
+
+    /// What policies depend on, besides the Node.
+    pub const POLICY: [Kind; 4] =
+        [Kind::Pod, Kind::Namespace, Kind::NetworkPolicy, Kind::ClusterNetworkPolicy];
 
     /// Where the API has them.
     pub(super) fn path(self) -> &'static str {
@@ -34,6 +50,12 @@ impl Kind {
             Kind::EndpointSlice => "/apis/discovery.k8s.io/v1/endpointslices",
             Kind::Node => "/api/v1/nodes",
             Kind::ServiceCidr => "/apis/networking.k8s.io/v1/servicecidrs",
+            Kind::Pod => "/api/v1/pods",
+            Kind::Namespace => "/api/v1/namespaces",
+            Kind::NetworkPolicy => "/apis/networking.k8s.io/v1/networkpolicies",
+            Kind::ClusterNetworkPolicy => {
+                "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies"
+            }
         }
     }
 
@@ -50,14 +72,20 @@ impl Kind {
                 vec![("labelSelector", "!service.kubernetes.io/headless".into())]
             }
             Kind::Node => vec![("fieldSelector", format!("metadata.name={node_name}"))],
-            Kind::ServiceCidr => Vec::new(),
+            // Pods of all nodes: policies name peers by their labels.
+            Kind::ServiceCidr
+            | Kind::Pod
+            | Kind::Namespace
+            | Kind::NetworkPolicy
+            | Kind::ClusterNetworkPolicy => Vec::new(),
         }
     }
 
     /// Whether routing goes on, poorer, if the server refuses to show the kind: ServiceCIDRs are
-    /// unknown to servers before 1.31, and the Node only refines what is routed.
+    /// unknown to servers before 1.31, the Node only refines what is routed, and
+    /// ClusterNetworkPolicies are there where somebody installed their definition.
     pub(super) fn is_optional(self) -> bool {
-        matches!(self, Kind::Node | Kind::ServiceCidr)
+        matches!(self, Kind::Node | Kind::ServiceCidr | Kind::ClusterNetworkPolicy)
     }
 }
 
@@ -68,6 +96,10 @@ impl fmt::Display for Kind {
             Kind::EndpointSlice => "EndpointSlices",
             Kind::Node => "Nodes",
             Kind::ServiceCidr => "ServiceCIDRs",
+            Kind::Pod => "Pods",
+            Kind::Namespace => "Namespaces",
+            Kind::NetworkPolicy => "NetworkPolicies",
+            Kind::ClusterNetworkPolicy => "ClusterNetworkPolicies",
         })
     }
 }
@@ -152,6 +184,38 @@ watched!(
     Change::ServiceCidr,
     Change::ServiceCidrs,
     |name| Change::ServiceCidrGone(bare(name))
+);
+
+watched!(Pods, wire::Pod, Pod, Kind::Pod, convert::pod, Change::Pod, Change::Pods, Change::PodGone);
+watched!(
+    Namespaces,
+    wire::Namespace,
+    Namespace,
+    Kind::Namespace,
+    convert::namespace,
+    Change::Namespace,
+    Change::Namespaces,
+    |name| Change::NamespaceGone(bare(name))
+);
+watched!(
+    NetworkPolicies,
+    wire::Policy,
+    NetworkPolicy,
+    Kind::NetworkPolicy,
+    convert::network_policy,
+    Change::NetworkPolicy,
+    Change::NetworkPolicies,
+    Change::NetworkPolicyGone
+);
+watched!(
+    ClusterNetworkPolicies,
+    wire::Policy,
+    ClusterNetworkPolicy,
+    Kind::ClusterNetworkPolicy,
+    convert::cluster_network_policy,
+    Change::ClusterNetworkPolicy,
+    Change::ClusterNetworkPolicies,
+    |name| Change::ClusterNetworkPolicyGone(bare(name))
 );
 
 fn bare(name: NamespacedName) -> Arc<str> {

@@ -11,6 +11,7 @@ mod follow;
 mod item;
 mod kind;
 mod list;
+mod policy;
 mod state;
 mod watch;
 
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 
 pub use config::ApiOptions;
 pub use kind::Kind;
+pub use policy::{NetworkPolicyMode, PolicyDecision};
 pub use state::{WatchState, WatchStates};
 
 use crate::{Delivery, Error};
@@ -86,15 +88,16 @@ pub struct ApiSource {
     node_name: Arc<str>,
     timing: Timing,
     states: channel::Sender<WatchStates>,
+    network_policy: NetworkPolicyMode,
+    decisions: channel::Sender<Option<PolicyDecision>>,
 }
 
 /// What a watch hands to the gathering.
 struct Batch {
-    kind: Kind,
     changes: Vec<Change>,
     notices: Vec<Notice>,
-    /// Whether this makes the kind complete.
-    listed: bool,
+    /// The kinds that this makes complete.
+    listed: Vec<Kind>,
 }
 
 impl ApiSource {
@@ -106,9 +109,30 @@ impl ApiSource {
     pub async fn new(options: ApiOptions) -> Result<Self, Error> {
         let node_name = options.node_name.clone();
         let connection = Arc::new(Connection::open(options).await?);
-        let states = Kind::ALL.into_iter().map(|kind| (kind, WatchState::default())).collect();
+        let states = Kind::ROUTING.into_iter().map(|kind| (kind, WatchState::default())).collect();
         let (states, _) = channel::channel(states);
-        Ok(Self { connection, node_name, timing: Timing::default(), states })
+        Ok(Self {
+            connection,
+            node_name,
+            timing: Timing::default(),
+            states,
+            network_policy: NetworkPolicyMode::Off,
+            decisions: channel::Sender::new(None),
+        })
+    }
+
+    /// Watches what policies depend on too, if that is wanted; it is not by default.
+    #[must_use]
+    pub fn with_network_policy(mut self, mode: NetworkPolicyMode) -> Self {
+        self.network_policy = mode;
+        self
+    }
+
+    /// Whether policies are enforced; `None` until that is decided, which comes before the first
+    /// complete delivery.
+    #[must_use]
+    pub fn policy_decision(&self) -> channel::Receiver<Option<PolicyDecision>> {
+        self.decisions.subscribe()
     }
 
     /// Changes the source's patience.
@@ -138,7 +162,8 @@ impl ApiSource {
         self.start::<EndpointSlices>(&mut watches, &batches);
         self.start::<Nodes>(&mut watches, &batches);
         self.start::<ServiceCidrs>(&mut watches, &batches);
-        drop(batches);
+        let decisions = self.decisions.clone();
+        watches.spawn(Arc::new(self).policies(decisions, batches));
         tokio::select! {
             () = gather(received, deliveries) => Ok(()),
             // A watch ends by itself only when nobody takes its batches.
@@ -164,6 +189,7 @@ impl ApiSource {
 /// follow.
 async fn gather(mut batches: mpsc::Receiver<Batch>, deliveries: mpsc::Sender<Delivery>) {
     let mut listed = BTreeSet::new();
+    let mut complete = false;
     loop {
         let first = tokio::select! {
             batch = batches.recv() => batch,
@@ -176,13 +202,12 @@ async fn gather(mut batches: mpsc::Receiver<Batch>, deliveries: mpsc::Sender<Del
         while let Some(batch) = next {
             delivery.changes.extend(batch.changes);
             delivery.notices.extend(batch.notices);
-            if batch.listed {
-                listed.insert(batch.kind);
-            }
+            listed.extend(batch.listed);
             next = if delivery.changes.len() < BATCH { batches.try_recv().ok() } else { None };
         }
-        delivery.complete = listed.len() == Kind::ALL.len();
-        let empty = delivery.changes.is_empty() && delivery.notices.is_empty();
+        delivery.complete = listed.len() == Kind::ROUTING.len() + Kind::POLICY.len();
+        let news = delivery.complete && !std::mem::replace(&mut complete, delivery.complete);
+        let empty = delivery.changes.is_empty() && delivery.notices.is_empty() && !news;
         if !empty && deliveries.send(delivery).await.is_err() {
             return;
         }

@@ -184,6 +184,14 @@ impl<K: Watched> Watch<K> {
                 self.step = self.list_step();
                 wait = self.timing.refused_again / 2 + up_to(self.timing.refused_again / 2);
                 self.go_without(&error).await;
+                if K::KIND == Kind::ClusterNetworkPolicy
+                    && matches!(error, Error::Refused { code: 404, .. })
+                {
+                    // Most clusters do not have them; one that gets them should not wait long.
+                    tracing::debug!(kind = %K::KIND, "{error}; there are none until it serves them");
+                    self.version.clear();
+                    return wait / 10;
+                }
             }
             Error::Refused { retry_after: Some(asked), .. } => {
                 wait += (*asked).min(LONGEST_REST);
@@ -272,7 +280,7 @@ impl<K: Watched> Watch<K> {
             notices.push(self.node_missing("there is no such Node"));
         }
         let changes = vec![K::all(facts)];
-        let handed = self.hand_on(Batch { kind: K::KIND, changes, notices, listed: true }).await;
+        let handed = self.hand_on(Batch { changes, notices, listed: vec![K::KIND] }).await;
         self.listed = true;
         self.names.forget_unused();
         self.state.change(|state| {

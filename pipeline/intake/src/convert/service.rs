@@ -9,8 +9,8 @@ use model::{
     ServiceType, TargetPort, TrafficPolicy,
 };
 
-use super::Names;
 use super::notes::{Entry, Notes, PORT, Part, namespaced};
+use super::{Names, seconds};
 use crate::wire::{self, Field, IntOrText, shown};
 
 /// The label that hands a Service to another proxy.
@@ -107,15 +107,7 @@ fn publish_not_ready_addresses(spec: &wire::ServiceSpec, notes: &mut Notes) -> b
 
 fn created(wire: &wire::Service, notes: &mut Notes) -> Option<i64> {
     let (field, follows) = ("metadata.creationTimestamp", "the Service counts as the newest");
-    let text = notes.text(&wire.metadata.get()?.creation_timestamp, field, follows);
-    if text.is_empty() {
-        return None;
-    }
-    let read = text.parse::<jiff::Timestamp>();
-    if read.is_err() {
-        notes.invalid(field, shown(text), "a time such as 2026-01-31T12:00:00Z", follows);
-    }
-    read.ok().map(jiff::Timestamp::as_second)
+    seconds(&wire.metadata.get()?.creation_timestamp, field, follows, notes)
 }
 
 fn service_type(value: &Field<String>, notes: &mut Notes) -> ServiceType {

@@ -322,8 +322,10 @@ fn an_address_that_is_none_is_noticed() {
     let notices: Vec<_> = contents.notices.iter().map(ToString::to_string).collect();
     assert_eq!(
         notices,
-        ["Pod shop/p: status.podIPs: \"10.0.0.300\" is not an IP address; the address gets no \
-          endpoint (m.yaml:3 (document 2))"]
+        [
+            "Pod shop/p: status.podIPs[0].ip is \"10.0.0.300\": expected an IP address; the address is \
+          left out (m.yaml:3 (document 2))"
+        ]
     );
     assert_eq!(lines(&apply(contents)), ["IPv4 :TCP/8080", "- 10.0.0.3"]);
 }

@@ -23,16 +23,22 @@ pub(super) enum Kind {
     Node,
     ServiceCidr,
     Pod,
+    Namespace,
+    NetworkPolicy,
+    ClusterNetworkPolicy,
 }
 
 impl Kind {
-    const ALL: [Kind; 6] = [
+    const ALL: [Kind; 9] = [
         Kind::Service,
         Kind::EndpointSlice,
         Kind::Endpoints,
         Kind::Node,
         Kind::ServiceCidr,
         Kind::Pod,
+        Kind::Namespace,
+        Kind::NetworkPolicy,
+        Kind::ClusterNetworkPolicy,
     ];
 
     /// The name in manifests.
@@ -44,20 +50,30 @@ impl Kind {
             Kind::Node => "Node",
             Kind::ServiceCidr => "ServiceCIDR",
             Kind::Pod => "Pod",
+            Kind::Namespace => "Namespace",
+            Kind::NetworkPolicy => "NetworkPolicy",
+            Kind::ClusterNetworkPolicy => "ClusterNetworkPolicy",
         }
     }
 
     /// The API group and the versions that have the fields that are read.
     fn api(self) -> (&'static str, &'static [&'static str]) {
         match self {
-            Kind::Service | Kind::Endpoints | Kind::Node | Kind::Pod => ("", &["v1"]),
+            Kind::Service | Kind::Endpoints | Kind::Node | Kind::Pod | Kind::Namespace => {
+                ("", &["v1"])
+            }
             Kind::EndpointSlice => ("discovery.k8s.io", &["v1"]),
             Kind::ServiceCidr => ("networking.k8s.io", &["v1", "v1beta1"]),
+            Kind::NetworkPolicy => ("networking.k8s.io", &["v1"]),
+            Kind::ClusterNetworkPolicy => ("policy.networking.k8s.io", &["v1alpha2"]),
         }
     }
 
     fn is_namespaced(self) -> bool {
-        !matches!(self, Kind::Node | Kind::ServiceCidr)
+        !matches!(
+            self,
+            Kind::Node | Kind::ServiceCidr | Kind::Namespace | Kind::ClusterNetworkPolicy
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! A folder of manifests as a source: what an API server, its allocators and the EndpointSlice
 //! controller would make of the files.
 //!
-//! Files count if they end in `.yaml`, `.yml` or `.json`, in nested folders too; other kinds than
-//! those that a Service's packets depend on are skipped. A document that cannot be read costs only
+//! Files count if they end in `.yaml`, `.yml` or `.json`, in nested folders too; kinds that
+//! neither routing nor policies depend on are skipped. A document that cannot be read costs only
 //! itself.
 
 mod allocation;
@@ -37,8 +37,8 @@ pub struct FolderSource {
 /// Everything that a folder says.
 #[derive(Debug, Default)]
 pub struct FolderContents {
-    /// The complete lists of Services, EndpointSlices (written and made from Pods), Nodes and
-    /// ServiceCIDRs.
+    /// The complete lists of Services, EndpointSlices (written and made from Pods), Nodes,
+    /// ServiceCIDRs, Pods, Namespaces, NetworkPolicies and ClusterNetworkPolicies.
     pub changes: Vec<Change>,
     /// What was left out of objects that could be read.
     pub notices: Vec<Notice>,
@@ -107,15 +107,19 @@ fn assemble<'f>(files: impl Iterator<Item = &'f FileContents> + Clone) -> Folder
     );
     slices.extend(made);
     reader.name_endpoints(&slices);
+    let policy_facts = reader.policy_facts();
 
     FolderContents {
         notices: reader.notices,
-        changes: vec![
+        changes: [
             Change::Nodes(nodes),
             Change::ServiceCidrs(cidrs),
             Change::Services(services),
             Change::Slices(slices),
-        ],
+        ]
+        .into_iter()
+        .chain(policy_facts)
+        .collect(),
         errors: Vec::new(),
         allocated: allocated.addresses,
         allocated_node_ports: allocated.node_ports,
@@ -199,11 +203,22 @@ impl<'m> Reader<'m> {
     fn pods(&mut self) -> Vec<Pod> {
         let mut pods = Vec::new();
         for (manifest, pod) in self.typed::<wire::Pod>(Kind::Pod) {
-            let mut notices = Vec::new();
-            pods.push(Pod::new(manifest.key.name.clone(), &pod, &mut notices));
-            self.note(manifest, notices);
+            // What is wrong with the Pod is named where it is read as a fact of its own.
+            pods.push(Pod::new(manifest.key.name.clone(), &pod, &mut Vec::new()));
         }
         pods
+    }
+
+    /// What policies depend on.
+    fn policy_facts(&mut self) -> [Change; 4] {
+        [
+            Change::Pods(self.convert(Kind::Pod, convert::pod)),
+            Change::Namespaces(self.convert(Kind::Namespace, convert::namespace)),
+            Change::NetworkPolicies(self.convert(Kind::NetworkPolicy, convert::network_policy)),
+            Change::ClusterNetworkPolicies(
+                self.convert(Kind::ClusterNetworkPolicy, convert::cluster_network_policy),
+            ),
+        ]
     }
 
     /// Endpoints are never read. Where a Service has nothing else, that is worth a word.

@@ -10,6 +10,7 @@ mod list;
 mod metadata;
 mod node;
 mod pod;
+mod policy;
 mod service;
 
 pub use endpoint_slice::{
@@ -21,6 +22,7 @@ pub use list::{EventKind, List, ListMetadata, Status, WatchEvent};
 pub use metadata::{Annotations, Metadata};
 pub use node::{Node, NodeAddress, NodeSpec, NodeStatus, ServiceCidr, ServiceCidrSpec, Taint};
 pub use pod::{Container, ContainerPort, Pod, PodCondition, PodIp, PodSpec, PodStatus};
+pub use policy::{Namespace, Policy};
 pub use service::{
     ClientIp, Ingress, IntOrText, LoadBalancerStatus, Service, ServicePort, ServiceSpec,
     ServiceStatus, SessionAffinityConfig,

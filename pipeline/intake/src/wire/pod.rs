@@ -1,4 +1,4 @@
-//! Pods (`v1`), as far as the endpoints of a Service depend on them.
+//! Pods (`v1`), as far as the endpoints of a Service and policies depend on them.
 
 use serde::Deserialize;
 
@@ -68,6 +68,9 @@ pub struct PodStatus {
     /// `status.podIPs`.
     #[serde(rename = "podIPs")]
     pub pod_ips: Field<Vec<Field<PodIp>>>,
+    /// `status.startTime`, RFC 3339.
+    #[serde(rename = "startTime")]
+    pub start_time: Field<String>,
     /// `status.conditions`.
     pub conditions: Field<Vec<Field<PodCondition>>>,
 }

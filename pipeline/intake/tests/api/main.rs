@@ -5,13 +5,14 @@ mod config;
 mod faults;
 mod fields;
 mod first_word;
+mod policy;
 mod recordings;
 mod server;
 
 use std::time::Duration;
 
 use intake::Delivery;
-use intake::api::{ApiOptions, ApiSource, Timing, WatchStates};
+use intake::api::{ApiOptions, ApiSource, PolicyDecision, Timing, WatchStates};
 use model::{Cluster, NamespacedName, Notice};
 use server::Server;
 use tokio::sync::{mpsc, watch};
@@ -38,6 +39,7 @@ pub struct Reader {
     pub complete: bool,
     pub deliveries: usize,
     pub states: watch::Receiver<WatchStates>,
+    pub decisions: watch::Receiver<Option<PolicyDecision>>,
     receiver: mpsc::Receiver<Delivery>,
 }
 
@@ -51,8 +53,11 @@ impl Reader {
     }
 
     pub async fn with(options: ApiOptions, timing: Timing) -> Self {
-        let source = ApiSource::new(options).await.unwrap().with_timing(timing);
-        let states = source.states();
+        Self::of(ApiSource::new(options).await.unwrap().with_timing(timing))
+    }
+
+    pub fn of(source: ApiSource) -> Self {
+        let (states, decisions) = (source.states(), source.policy_decision());
         let (sender, receiver) = mpsc::channel(1);
         tokio::spawn(source.run(sender));
         Self {
@@ -61,6 +66,7 @@ impl Reader {
             complete: false,
             deliveries: 0,
             states,
+            decisions,
             receiver,
         }
     }

@@ -17,7 +17,7 @@ pub fn text(name: &str) -> String {
 }
 
 /// The events of a recorded watch, as the server sent them.
-fn events(name: &str) -> Vec<String> {
+pub fn events(name: &str) -> Vec<String> {
     let lines: Vec<String> = text(name)
         .lines()
         .map(|line| {
@@ -30,7 +30,7 @@ fn events(name: &str) -> Vec<String> {
 }
 
 /// The recorded lists at the end.
-fn finally(kinds: &[&str]) -> Cluster {
+pub fn finally(kinds: &[&str]) -> Cluster {
     lists("final", kinds)
 }
 
@@ -59,6 +59,21 @@ fn lists(when: &str, kinds: &[&str]) -> Cluster {
                     let wire: wire::Node = serde_json::from_value(item).unwrap();
                     let (fact, notices) = convert::node(&wire, names);
                     (fact.map(Change::Node), notices)
+                }
+                "pods" => {
+                    let wire: wire::Pod = serde_json::from_value(item).unwrap();
+                    let (fact, notices) = convert::pod(&wire, names);
+                    (fact.map(Change::Pod), notices)
+                }
+                "namespaces" => {
+                    let wire: wire::Namespace = serde_json::from_value(item).unwrap();
+                    let (fact, notices) = convert::namespace(&wire, names);
+                    (fact.map(Change::Namespace), notices)
+                }
+                "networkpolicies" => {
+                    let wire: wire::Policy = serde_json::from_value(item).unwrap();
+                    let (fact, notices) = convert::network_policy(&wire, names);
+                    (fact.map(Change::NetworkPolicy), notices)
                 }
                 _ => {
                     let wire: wire::ServiceCidr = serde_json::from_value(item).unwrap();

@@ -12,6 +12,13 @@ pub const SERVICES: &str = "/api/v1/services";
 pub const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 pub const NODES: &str = "/api/v1/nodes";
 pub const CIDRS: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+pub const PODS: &str = "/api/v1/pods";
+pub const NAMESPACES: &str = "/api/v1/namespaces";
+pub const POLICIES: &str = "/apis/networking.k8s.io/v1/networkpolicies";
+pub const CLUSTER_POLICIES: &str = "/apis/policy.networking.k8s.io/v1alpha2/clusternetworkpolicies";
+
+const KNOWN: [&str; 8] =
+    [SERVICES, SLICES, NODES, CIDRS, PODS, NAMESPACES, POLICIES, CLUSTER_POLICIES];
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,7 +146,7 @@ impl Server {
 
     /// Refuses streamed lists of all kinds, as servers without them do, this many times each.
     pub fn cannot_stream(&self, code: u16) -> &Self {
-        for path in [SERVICES, SLICES, NODES, CIDRS] {
+        for path in KNOWN {
             let message = "sendInitialEvents is forbidden for watch unless the WatchList feature \
                            gate is enabled";
             self.say(path, Ask::StreamList, Reply::status(code, "Invalid", message));
@@ -212,7 +219,7 @@ impl Server {
         if refused {
             return Reply::status(401, "Unauthorized", "Unauthorized");
         }
-        let known = [SERVICES, SLICES, NODES, CIDRS].into_iter().find(|known| *known == path);
+        let known = KNOWN.into_iter().find(|known| *known == path);
         let known = known.unwrap_or_else(|| panic!("a request for {path}"));
         if let Some(reply) = state.replies.get_mut(&(known, ask)).and_then(VecDeque::pop_front) {
             return reply;
