@@ -392,8 +392,8 @@ kind: ClusterNetworkPolicy
 metadata: {name: of-old}
 "#,
     );
-    let contents = folder::read(folder.path()).unwrap();
-    let mut cluster = model::Cluster::default();
+    let contents = read(folder.path()).unwrap();
+    let mut cluster = Cluster::default();
     contents.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
     let pod = cluster.pods().values().next().unwrap();
     let ports: Vec<_> = pod.ports.iter().map(|port| (&*port.name, port.port)).collect();
