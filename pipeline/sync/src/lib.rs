@@ -13,6 +13,7 @@ pub mod netlink;
 pub mod nfacct;
 pub mod nftables;
 pub mod sysctl;
+pub mod table;
 pub mod watch;
 pub mod xt;
 

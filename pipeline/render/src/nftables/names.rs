@@ -3,6 +3,10 @@
 /// The table, in each family.
 pub const TABLE: &str = "pointsman";
 
+/// The table's comment. Its number rises with each change of the shape that an older table cannot be
+/// brought to by writing chains and elements; such a table is replaced.
+pub const LAYOUT: &str = "layout 1";
+
 /// Source ranges, for packets that come in.
 pub const SOURCE_RANGES_PREROUTING: &str = "source-ranges-prerouting";
 /// Source ranges, for packets of this node.

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter, Write};
 
 use model::{Cidr, Family};
 
-use super::names::TABLE;
+use super::names::{LAYOUT, TABLE};
 use super::{
     Base, Chain, ChainType, Change, Content, CtState, Data, ElementId, End, Field, Holds, Hook,
     Rule, Ruleset, Set, SetName, Statement, Value, Verdict,
@@ -24,7 +24,8 @@ impl Ruleset {
     #[must_use]
     pub fn to_text(&self, family: Family) -> String {
         let all = self.merged();
-        let mut text = format!("table {} {TABLE} {{\n", family_word(family));
+        let mut text =
+            format!("table {} {TABLE} {{\n\tcomment \"{LAYOUT}\"\n", family_word(family));
         let mut elements: BTreeMap<SetName, Vec<String>> = BTreeMap::new();
         for (id, content) in all.elements.iter().filter(|(id, _)| id.family == family) {
             elements.entry(id.set).or_default().push(element(id, content));

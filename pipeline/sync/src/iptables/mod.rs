@@ -22,6 +22,7 @@ use model::Owner;
 use render::iptables::{ChainId, Change, Ruleset};
 
 pub use cleanup::Cleaned;
+pub(crate) use probe::nf_tables;
 pub use read::{Held, HeldRule};
 
 use crate::Error;

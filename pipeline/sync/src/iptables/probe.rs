@@ -106,7 +106,7 @@ const NEEDED: [Extension; 9] = [
 ];
 
 /// Makes sure that we may ask, and that there are nf_tables.
-pub(super) fn nf_tables(socket: &mut Socket) -> Result<(), Error> {
+pub(crate) fn nf_tables(socket: &mut Socket) -> Result<(), Error> {
     let mut request = Encoder::default();
     let to = To { family: 0, table: "", sequence: socket.next_sequence() };
     to.get_generation(&mut request);

@@ -13,8 +13,6 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 const NLM_F_ACK_TLVS: u16 = 0x200;
 /// The text within them.
 const NLMSGERR_ATTR_MSG: u16 = 1;
-/// Where in the request the offending attribute begins.
-const NLMSGERR_ATTR_OFFS: u16 = 2;
 
 /// One message.
 #[derive(Clone, Copy, Debug)]
@@ -93,23 +91,12 @@ impl<'a> Message<'a> {
     /// What the kernel says about the error, if it says anything.
     #[must_use]
     pub fn error_text(&self) -> Option<&'a str> {
-        self.about_error()?.text(NLMSGERR_ATTR_MSG)
-    }
-
-    /// How many bytes after the start of the request the offending attribute begins, if the kernel
-    /// says.
-    #[must_use]
-    pub fn error_offset(&self) -> Option<usize> {
-        let offset = read_u32(self.about_error()?.get(NLMSGERR_ATTR_OFFS)?, 0)?;
-        usize::try_from(offset).ok()
-    }
-
-    fn about_error(&self) -> Option<Attributes<'a>> {
         if self.kind != NLMSG_ERROR || self.flags & NLM_F_ACK_TLVS == 0 {
             return None;
         }
         // The request's header alone is told back: the socket asks for NETLINK_CAP_ACK.
-        Some(Attributes(self.body.get(4 + HEADER..)?))
+        let attributes = Attributes(self.body.get(4 + HEADER..)?);
+        attributes.text(NLMSGERR_ATTR_MSG)
     }
 }
 

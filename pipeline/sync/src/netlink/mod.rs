@@ -89,9 +89,6 @@ pub struct Failure {
     pub errno: i32,
     /// What the kernel says about it.
     pub text: Option<String>,
-    /// Where in the message, counted from its start, the attribute begins that the kernel objects
-    /// to.
-    pub offset: Option<usize>,
 }
 
 /// A socket of `NETLINK_NETFILTER` in the network namespace of the thread that opened it.
@@ -319,7 +316,6 @@ impl Socket {
                     sequence: reply.sequence,
                     errno,
                     text: reply.error_text().map(str::to_owned),
-                    offset: reply.error_offset(),
                 }),
                 None => {
                     let handle = reply.attributes().be64(RULE_HANDLE);

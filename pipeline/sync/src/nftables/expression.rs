@@ -31,6 +31,8 @@ pub mod base {
 
 /// Facts about a packet that are not in its bytes (`NFT_META_…`).
 pub mod meta {
+    /// The packet's class of queueing.
+    pub const PRIORITY: u32 = 2;
     /// The packet mark.
     pub const MARK: u32 = 3;
     /// The name of the interface that it came in by.

@@ -52,6 +52,10 @@ pub mod set_flags {
     pub const CONCAT: u32 = 0x80;
 }
 
+/// `NFT_DATA_VERDICT`: the type of data of a map of verdicts, whose length is 0 to us. The kernel
+/// tells another one.
+pub const VERDICT_TYPE: u32 = 0xffff_ff00;
+
 /// How a set or map is declared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetShape {
@@ -234,7 +238,10 @@ pub fn read_set<'a>(message: &Message<'a>) -> Option<(&'a str, &'a str, SetShape
     let description = attributes.nested(attribute::DESCRIPTION);
     let fields = description.nested(attribute::FIELDS);
     let flags = number(attribute::FLAGS);
-    let data = (number(attribute::DATA_TYPE), number(attribute::DATA_LENGTH));
+    let data = match number(attribute::DATA_TYPE) {
+        VERDICT_TYPE => (VERDICT_TYPE, 0),
+        other => (other, number(attribute::DATA_LENGTH)),
+    };
     let shape = SetShape {
         flags,
         key_type: number(attribute::KEY_TYPE),

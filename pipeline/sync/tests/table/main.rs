@@ -1,0 +1,11 @@
+//! What the kernel, and the real `nft`, make of our own tables. Each test makes its own network
+//! namespace.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod changes;
+mod fixture;
+mod namespace;
+mod nft;
+mod refusals;
+mod sizes;
