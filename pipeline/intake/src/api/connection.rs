@@ -65,10 +65,7 @@ impl Connection {
         query: &[(&str, String)],
         silence: Duration,
     ) -> Result<Answer, Error> {
-        let (client, number) = {
-            let current = self.current.lock().await;
-            (current.client.clone(), current.number)
-        };
+        let (client, number) = self.client().await;
         let head = match timeout(silence, ask(client, path, query)).await {
             Ok(Ok(head)) => head,
             failed => {
@@ -105,6 +102,17 @@ impl Connection {
             message: words(&body),
             retry_after: head.retry_after,
         })
+    }
+
+    /// The client of the moment and its number, for what is no list or watch.
+    pub(super) async fn client(&self) -> (Client, u64) {
+        let current = self.current.lock().await;
+        (current.client.clone(), current.number)
+    }
+
+    /// After a 401: reads the credentials anew.
+    pub(super) async fn renew_after_refusal(&self, number: u64) {
+        self.renew(number, Duration::ZERO).await;
     }
 
     /// Puts a new client in the place of one that failed, if that one is old enough.

@@ -7,6 +7,7 @@
 mod backoff;
 mod config;
 mod connection;
+mod events;
 mod follow;
 mod item;
 mod kind;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 
 pub use config::ApiOptions;
+pub use events::{Event, EventQueue, EventSink, Severity, event_queue};
 pub use kind::Kind;
 pub use policy::{NetworkPolicyMode, PolicyDecision};
 pub use state::{WatchState, WatchStates};
