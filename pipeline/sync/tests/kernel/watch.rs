@@ -107,7 +107,7 @@ fn a_great_flush_has_one_author() {
     within(|| {
         let mut iptables = Iptables::open().unwrap();
         let (_watch, receiver) = start(&[iptables.socket().port().unwrap()]);
-        iptables.reconcile(&ruleset(&services(1000, 3))).unwrap();
+        iptables.reconcile(&ruleset(&services(150, 3))).unwrap();
         sh("nft flush ruleset");
         let heard = until(&receiver, |change| change.table == "nat");
         assert!(heard.iter().all(|change| by(change) == "nft"), "{heard:#?}");
