@@ -8,4 +8,5 @@ mod names;
 mod operation;
 mod restart;
 mod stage;
+mod start;
 mod takeover;
