@@ -31,7 +31,8 @@ const FLUSHES: [&str; 7] = [
     "ip6tables -t nat -F",
     "iptables -t nat -F KUBE-SERVICES",
     "iptables -t nat -D PREROUTING -m comment --comment 'kubernetes service portals' -j KUBE-SERVICES",
-    "iptables -t nat -F; iptables -t nat -X",
+    // The agent may be quicker than the second command, which then finds chains in use.
+    "iptables -t nat -F; iptables -t nat -X || true",
     "nft flush ruleset",
 ];
 
