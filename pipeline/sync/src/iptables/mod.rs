@@ -43,6 +43,21 @@ pub struct Written {
     pub refused: Vec<(Owner, Error)>,
 }
 
+/// Removes all that is ours from the iptables of the calling thread's network namespace, as
+/// [`Iptables::cleanup`] does, for whoever writes another mode's rules: nothing is asked for that
+/// only writing needs, and a kernel without nf_tables has nothing to remove.
+///
+/// # Errors
+/// As [`Iptables::cleanup`].
+pub fn remove() -> Result<Cleaned, Error> {
+    let mut socket = Socket::open(SendBudget::default())?;
+    match probe::nf_tables(&mut socket) {
+        Err(Error::Unsupported { .. }) => return Ok(Cleaned::default()),
+        asked => asked?,
+    }
+    Iptables { socket, state: State::default(), buffer: Encoder::default() }.cleanup()
+}
+
 /// The iptables of one network namespace.
 #[derive(Debug)]
 pub struct Iptables {

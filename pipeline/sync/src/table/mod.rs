@@ -34,6 +34,20 @@ use crate::netlink::{Encoder, SendBudget, Socket};
 /// Hands every owner with its part to a function.
 pub type Parts<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&Owner, &Part));
 
+/// Deletes our tables in the calling thread's network namespace, as [`Nftables::cleanup`] does, for
+/// whoever writes another mode's rules: nothing is asked for that only writing needs, and a kernel
+/// without nf_tables has nothing to delete.
+///
+/// # Errors
+/// As [`Nftables::cleanup`].
+pub fn remove() -> Result<Cleaned, Error> {
+    let mut socket = Socket::open(SendBudget::default())?;
+    match crate::iptables::nf_tables(&mut socket) {
+        Err(Error::Unsupported { .. }) => Ok(Cleaned::default()),
+        asked => asked.and_then(|()| cleanup::cleanup(&mut socket)),
+    }
+}
+
 /// Our nftables of one network namespace.
 #[derive(Debug)]
 pub struct Nftables {

@@ -145,7 +145,7 @@ pub(crate) fn intent_of(world: &World, node: NodeIntent, families: &[Family]) ->
         let servers = families.iter().map(|&family| server(family, number, kind));
         (name(number), servers.collect::<Vec<_>>().into())
     });
-    Intent { node: Arc::new(node), servers: servers.collect() }
+    Intent { node: Arc::new(node), servers: servers.collect(), policy: Default::default() }
 }
 
 /// The rules of an Intent, all of them.

@@ -7,5 +7,7 @@ mod changes;
 mod fixture;
 mod namespace;
 mod nft;
+mod properties;
 mod refusals;
 mod sizes;
+mod stream;
