@@ -13,7 +13,7 @@ pub enum LabError {
     /// The kernel refused a namespace.
     #[error(
         "cannot make a network namespace: {0}; run as root, or inside the sandbox that \
-         `cargo xtask test` and `cargo xtask demo` enter"
+         `pointsman lab up`, `cargo xtask test` and `cargo xtask demo` enter"
     )]
     NoNamespace(Errno),
     /// The kernel refused the isolated surroundings themselves.

@@ -69,6 +69,16 @@ impl Namespace {
         command
     }
 
+    /// A [`command`](Self::command) that the kernel ends (SIGTERM) when the thread that started it
+    /// ends, by whatever cause.
+    pub fn follower(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command(program);
+        system::before_exec(&mut command, || {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).map_err(Into::into)
+        });
+        command
+    }
+
     /// A path that stands for the namespace as long as this process holds it, for example for
     /// `ip link set eth0 netns PATH`.
     #[must_use]

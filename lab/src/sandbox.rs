@@ -75,7 +75,8 @@ pub fn explain(source: io::Error) -> LabError {
 }
 
 /// `PATH` with the directories where Debian keeps network tools, which an ordinary user's lacks.
-pub(crate) fn path_with_sbin() -> String {
+#[must_use]
+pub fn path_with_sbin() -> String {
     let mut path = std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into());
     for directory in ["/usr/local/sbin", "/usr/sbin", "/sbin"] {
         if !path.split(':').any(|part| part == directory) {

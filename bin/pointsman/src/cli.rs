@@ -34,6 +34,8 @@ pub(crate) enum Command {
     /// Ask this node's agent what it knows: writes, watches, what is left out and why
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArguments),
+    /// A small cluster on this machine, made of network namespaces: for learning and for trying
+    Lab(crate::cli_lab::LabArguments),
 }
 
 const RUN_EXAMPLES: &str = "\

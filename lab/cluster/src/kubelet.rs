@@ -22,6 +22,10 @@ use crate::snapshot::list;
 /// How long a Pod that was told to end goes on serving: long enough for every proxy to learn it.
 const DRAIN: Duration = Duration::from_millis(300);
 
+/// How long the network of an ended Pod stays: clients that proxies still send there are refused
+/// by it, where without it their packets would be lost.
+const AFTERGLOW: Duration = Duration::from_millis(500);
+
 /// The kubelets of all Nodes.
 pub(crate) struct Kubelet {
     store: Store,
@@ -44,8 +48,8 @@ struct Running {
     started: Instant,
     start_time: String,
     end: Option<Instant>,
-    // Held for its drop, which closes the ports.
-    _servers: Servers,
+    /// `None` when its processes have ended. A port without a server refuses.
+    servers: Option<Servers>,
 }
 
 /// The place of a Pod in the lab.
@@ -72,9 +76,12 @@ impl Kubelet {
             .filter(|pod| !text(pod, "/spec/nodeName").is_empty())
             .map(|pod| (uid(pod), pod))
             .collect();
-        self.running.iter_mut().filter(|(uid, _)| !here.contains_key(uid.as_str())).for_each(
-            |(_, running)| running.end = Some(Instant::now()), // deleted without grace
-        );
+        // Deleted without grace.
+        for (uid, running) in &mut self.running {
+            if running.servers.is_some() && !here.contains_key(uid.as_str()) {
+                running.end = Some(Instant::now());
+            }
+        }
         // Ports close and addresses become free before others are taken.
         for (uid, pod) in &here {
             if is_going(pod) {
@@ -85,6 +92,7 @@ impl Kubelet {
         for (uid, pod) in &here {
             let ended = matches!(text(pod, "/status/phase"), "Failed" | "Succeeded");
             if !is_going(pod) && !ended && !self.running.contains_key(*uid) {
+                self.replace(pod);
                 match self.start(pod) {
                     Ok(running) => drop(self.running.insert((*uid).to_owned(), running)),
                     Err(error) => self.fail(pod, &error),
@@ -92,7 +100,8 @@ impl Kubelet {
             }
         }
         for (uid, pod) in &here {
-            if let Some(running) = self.running.get(*uid) {
+            let running = self.running.get(*uid).filter(|running| running.servers.is_some());
+            if let Some(running) = running {
                 self.tell(pod, running);
             }
         }
@@ -131,7 +140,7 @@ impl Kubelet {
             started: Instant::now(),
             start_time: crate::json::now(),
             end: None,
-            _servers: servers,
+            servers: Some(servers),
         })
     }
 
@@ -153,6 +162,9 @@ impl Kubelet {
     /// Tells a Pod to end, or lets go of one that never ran.
     fn end(&mut self, uid: &str, pod: &Object) {
         let Some(running) = self.running.get_mut(uid) else { return self.let_go(pod, uid) };
+        if running.servers.is_none() {
+            return self.let_go(pod, uid);
+        }
         let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or(0);
         let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
         let time = if running.behaviour.lingering { grace } else { grace.min(DRAIN) };
@@ -161,7 +173,7 @@ impl Kubelet {
         running.end = Some(running.end.map_or(end, |before| before.min(end)));
     }
 
-    /// Takes down the Pods whose time is over.
+    /// Ends the processes of the Pods whose time is over, and takes their networks down later.
     fn sweep(&mut self) {
         let now = Instant::now();
         let over: Vec<String> = self
@@ -171,18 +183,34 @@ impl Kubelet {
             .map(|(uid, _)| uid.clone())
             .collect();
         for uid in over {
-            let Some(running) = self.running.remove(&uid) else { continue };
-            let (namespace, name) = running.key.clone();
-            let place = running.place.clone();
-            drop(running);
-            if let Some(place) = place
-                && let Err(error) = lock(&self.lab).remove_pod(&place)
-            {
-                warn!(pod = place, "{error}");
+            let Some(running) = self.running.get_mut(&uid) else { continue };
+            if running.servers.take().is_some() {
+                running.end = Some(now + AFTERGLOW);
+                let (namespace, name) = running.key.clone();
+                if let Ok(pod) = self.store.get(&PODS, &namespace, &name) {
+                    self.let_go(&pod, &uid);
+                }
+            } else {
+                self.take_down(&uid);
             }
-            if let Ok(pod) = self.store.get(&PODS, &namespace, &name) {
-                self.let_go(&pod, &uid);
-            }
+        }
+    }
+
+    fn take_down(&mut self, uid: &str) {
+        let place = self.running.remove(uid).and_then(|running| running.place);
+        if let Some(place) = place
+            && let Err(error) = lock(&self.lab).remove_pod(&place)
+        {
+            warn!(pod = place, "{error}");
+        }
+    }
+
+    /// Makes room for a Pod that has the name of one that has just ended.
+    fn replace(&mut self, pod: &Object) {
+        let key = (namespace(pod).to_owned(), name(pod).to_owned());
+        let ended = self.running.iter().find(|(_, running)| running.key == key);
+        if let Some(uid) = ended.map(|(uid, _)| uid.clone()) {
+            self.take_down(&uid);
         }
     }
 

@@ -161,14 +161,37 @@ fn a_deployment_becomes_pods_that_answer_and_goes_with_them() {
 
     stage.edit(&DEPLOYMENTS, "my-app", |object| object["spec"]["replicas"] = 1.into());
     stage.until("one Pod is left", |stage| stage.list(&PODS).len() == 1);
-    let places = stage.cluster.places();
-    assert_eq!(places.iter().filter(|place| place.starts_with("pod/")).count(), 1, "{places:?}");
+    stage.until("one Pod has a network", |stage| {
+        stage.cluster.places().iter().filter(|place| place.starts_with("pod/")).count() == 1
+    });
 
     stage.delete(&DEPLOYMENTS, "my-app");
     stage.until("nothing is left", |stage| {
         stage.list(&PODS).is_empty() && stage.list(&REPLICA_SETS).is_empty()
     });
-    assert_eq!(stage.cluster.places(), ["node/node-1", "node/node-2", "outside"]);
+    stage.until("no Pod has a network", |stage| {
+        stage.cluster.places() == ["node/node-1", "node/node-2", "outside"]
+    });
+}
+
+#[test]
+fn a_pod_that_has_ended_refuses_and_its_name_is_free_at_once() {
+    let stage = Stage::new(&[Family::V4]);
+    let pod = || {
+        let spec = json!({"containers": [{"name": "c", "image": "echo"}]});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one"}, "spec": spec})
+    };
+    stage.create(&PODS, pod());
+    stage.until("it is ready", |stage| stage.ready_pods().len() == 1);
+    let ip = text(&stage.ready_pods()[0], "/status/podIP").to_owned();
+    assert_eq!(stage.ask("outside", &ip, 8080).server(), Some("one"));
+    stage.delete(&PODS, "one");
+    stage.until("it is gone", |stage| stage.list(&PODS).is_empty());
+    assert_eq!(stage.ask("outside", &ip, 8080), Outcome::Refused);
+    stage.create(&PODS, pod());
+    stage.until("it is ready again", |stage| stage.ready_pods().len() == 1);
+    let ip = text(&stage.ready_pods()[0], "/status/podIP").to_owned();
+    assert_eq!(stage.ask("outside", &ip, 8080).server(), Some("one"));
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! Inside a lab's places, in every family.
+
+use std::collections::BTreeMap;
+
+use crate::stage::Stage;
+
+fn app(stage: &Stage) {
+    stage.good("pointsman lab status");
+    stage.kubectl("lab", "create deployment my-app --image=echo --replicas=2");
+    stage.kubectl("lab", "run client --image=echo");
+    stage.kubectl("lab", "expose deployment my-app --port=80 --target-port=8080");
+    stage.kubectl("lab", "rollout status deployment/my-app --timeout=20s");
+    stage.kubectl("lab", "wait --for=condition=Ready pod/client --timeout=20s");
+}
+
+#[test]
+fn each_place_has_its_own_network_name_and_exit_code() {
+    let stage = Stage::new();
+    stage.good("pointsman lab up");
+    app(&stage);
+    let hostname = |place: &str| stage.good(&format!("pointsman lab exec {place} -- hostname"));
+    assert_eq!(hostname("node/node-2"), "node-2\n");
+    assert_eq!(hostname("outside"), "outside\n");
+    assert_eq!(hostname("pod/default/client"), "client\n");
+    let addresses = stage.good("pointsman lab exec node/node-2 -- ip -o addr");
+    assert!(addresses.contains("10.9.0.2/32"), "{addresses}");
+    let conf = stage.good("pointsman lab exec pod/client -- cat /etc/resolv.conf");
+    assert!(conf.starts_with("nameserver 169.254.20.10\nsearch default.svc."), "{conf}");
+    let output = stage.shell("pointsman lab exec pod/client -- sh -c 'exit 7'");
+    assert_eq!(output.status.code(), Some(7));
+    assert!(stage.bad("pointsman lab exec pod/absent -- true").contains("no pod/absent"));
+    assert!(stage.bad("pointsman lab exec outside -- no-such-tool").contains("no-such-tool"));
+    // A shell is an exec of the user's own.
+    let shell = stage.good("echo 'hostname; exit' | SHELL=/bin/sh pointsman lab shell pod/client");
+    assert_eq!(shell, "client\n");
+    // A node reaches the API by the same kubeconfig as everybody.
+    let kubectl = std::env::var("POINTSMAN_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    let said = stage.good(&format!("pointsman lab exec node/node-1 -- {kubectl} get pods -o name"));
+    assert!(said.contains("pod/client"), "{said}");
+}
+
+#[test]
+fn every_pod_has_a_fair_share_by_every_name_and_family() {
+    let stage = Stage::new();
+    for family in ["", "--ipv6", "--dual-stack"] {
+        stage.good(&format!("pointsman lab up {family}"));
+        app(&stage);
+        for name in ["my-app", "my-app.default", "my-app.default.svc.cluster.local"] {
+            let ask = format!(
+                "pointsman lab exec pod/client -- \
+                 sh -c 'for n in $(seq 100); do curl -s --max-time 5 {name}:80; done'"
+            );
+            let mut shares: BTreeMap<String, u32> = BTreeMap::new();
+            stage.until("both Pods answer", || {
+                shares.clear();
+                for line in String::from_utf8_lossy(&stage.shell(&ask).stdout).lines() {
+                    if let Some(pod) = line.strip_prefix("Hostname: ") {
+                        *shares.entry(pod.to_owned()).or_default() += 1;
+                    }
+                }
+                shares.values().sum::<u32>() == 100 && shares.len() == 2
+            });
+            // 30 of 100 or less for one of two has the odds of 1 to 10,000.
+            assert!(shares.values().all(|share| *share > 25), "{family} {name}: {shares:?}");
+        }
+        stage.good("pointsman lab down");
+    }
+    assert!(stage.nothing_left());
+}
