@@ -314,3 +314,62 @@ fn the_chart_has_the_version_of_the_program() {
     let image = values(&json!({}))["image"].as_str().unwrap().to_owned();
     assert!(image.ends_with(&format!(":{}", env!("CARGO_PKG_VERSION"))), "{image}");
 }
+
+/// The program's own sources as one text, each string on one line.
+fn sources() -> String {
+    let mut folders = ["bin", "pipeline", "views"].map(|folder| root().join(folder)).to_vec();
+    let mut all = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "tests" {
+                folders.push(path);
+            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                all += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let mut lines = all.split("\\\n");
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |text, line| text + line.trim_start())
+}
+
+#[test]
+fn every_message_that_the_manual_explains_is_one_that_the_program_has() {
+    let manual = text("docs/operating.md");
+    let table = manual.split("## Warnings and errors").nth(1).unwrap();
+    let table = table.split("\n## ").next().unwrap();
+    let sources = sources();
+    let mut messages = 0;
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cell = row.split('|').nth(1).unwrap();
+        // Between backticks, and between what stands for names and numbers.
+        for quoted in cell.split('`').skip(1).step_by(2) {
+            let quoted = quoted.replace(" N", " …").replace("reason=", "…");
+            for piece in quoted.split('…').map(str::trim).filter(|piece| !piece.is_empty()) {
+                assert!(sources.contains(piece), "no source says {piece:?}: {row}");
+                messages += 1;
+            }
+        }
+    }
+    assert!(messages > 25, "{messages}");
+}
+
+#[test]
+fn links_of_the_guides_lead_somewhere() {
+    for guide in ["docs/migration.md", "docs/operating.md"] {
+        let text = text(guide);
+        let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.contains("://")) {
+            assert!(root().join("docs").join(link).exists(), "{guide}: {link}");
+        }
+        for path in
+            text.split('`').skip(1).step_by(2).filter(|word| {
+                ["deploy/", "docs/", "bin/"].iter().any(|start| word.starts_with(start))
+            })
+        {
+            assert!(root().join(path).exists(), "{guide}: {path}");
+        }
+    }
+}
