@@ -220,7 +220,11 @@ impl<D: Dataplane> Agent<D> {
             Some(accepted) => (self.dataplane.apply(&accepted, next, &self.unwritten)?, accepted),
             None => {
                 self.unwritten.extend(next.servers.keys().cloned().map(Owner::Service));
-                let nothing = Intent { node: next.node.clone(), servers: BTreeMap::new() };
+                let nothing = Intent {
+                    node: next.node.clone(),
+                    servers: BTreeMap::new(),
+                    policy: Default::default(),
+                };
                 (self.dataplane.reconcile(next)?, nothing)
             }
         };

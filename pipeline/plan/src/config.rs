@@ -1,5 +1,7 @@
 //! What the operator decided, already checked.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::Cidr;
@@ -39,7 +41,24 @@ pub enum OnNoLocalEndpoints {
     Reject,
 }
 
-/// The decisions of the operator that routing depends on.
+/// How policies are enforced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyOptions {
+    /// Whether they are.
+    pub enforce: bool,
+    /// Hold back addresses of this node's Pod blocks that no known Pod has, in the directions in
+    /// which some policy could deny: for so many seconds at most. `None` lets them pass.
+    pub hold_unknown_seconds: Option<u32>,
+    /// Addresses at which the node itself answers DNS. Pods reach them on port 53, whatever policies
+    /// say: a policy that allows DNS names the Pods of the cluster's DNS, which such an answer would
+    /// otherwise go past.
+    pub dns_listeners: BTreeSet<IpAddr>,
+    /// Whether every Node of the cluster is known. If not, a rule that names Nodes as peers fails
+    /// closed.
+    pub all_nodes: bool,
+}
+
+/// The decisions of the operator that the plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// This node's name, as Node objects and EndpointSlices write it.
@@ -57,6 +76,8 @@ pub struct Config {
     /// For `internalTrafficPolicy: Local`; the external policy always drops, so that the load
     /// balancer in front re-routes.
     pub on_no_local_endpoints: OnNoLocalEndpoints,
+    /// Whether policies are enforced, and how.
+    pub network_policy: PolicyOptions,
 }
 
 impl Config {
@@ -70,6 +91,7 @@ impl Config {
             localhost_node_ports: true,
             allow_external_ips: true,
             on_no_local_endpoints: OnNoLocalEndpoints::Drop,
+            network_policy: PolicyOptions::default(),
         }
     }
 }

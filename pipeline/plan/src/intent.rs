@@ -13,6 +13,8 @@ use std::sync::Arc;
 use model::{Cidr, Family, NamespacedName, PortName, Protocol};
 use serde::Serialize;
 
+use crate::policy::PolicyIntent;
+
 /// One value for each address family.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PerFamily<T> {
@@ -270,4 +272,7 @@ pub struct Intent {
     pub node: Arc<NodeIntent>,
     /// What each owner asks for; an owner that asks for nothing is not here.
     pub servers: BTreeMap<NamespacedName, Arc<[VirtualServer]>>,
+    /// Which traffic of this node's Pods is let through.
+    #[serde(skip_serializing_if = "PolicyIntent::is_off")]
+    pub policy: PolicyIntent,
 }

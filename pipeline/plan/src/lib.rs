@@ -16,12 +16,13 @@ mod intent;
 mod local_ready;
 mod node;
 mod planner;
+pub mod policy;
 mod routes;
 mod services;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints};
+pub use config::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints, PolicyOptions};
 pub use flows::Flows;
 pub use intent::{
     Backend, Frontend, FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily,

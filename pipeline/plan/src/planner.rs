@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{Cluster, NamespacedName, Notice, Owner};
+use model::{Cluster, NamespacedName, Notice, Owner, PolicyFact};
 
 use crate::config::Config;
 use crate::conflicts::{Claims, Touched};
 use crate::draft::{Draft, draft, reuse};
 use crate::intent::{Intent, VirtualServer};
 use crate::node::{NodeFacts, node_facts, node_intent};
+use crate::policy::{PolicyChanges, PolicyPlanner};
 
 /// Plans everything from nothing: the [`Intent`] of the node that `config` names, and what had to be
 /// left out, sorted by owner.
@@ -17,7 +18,12 @@ use crate::node::{NodeFacts, node_facts, node_intent};
 pub fn plan(cluster: &Cluster, config: &Config) -> (Intent, Vec<Notice>) {
     let mut planner = Planner::new(config.clone());
     let services = cluster.services().keys().cloned().map(Owner::Service);
-    let owners = services.chain([Owner::Node]).collect();
+    let pods = cluster.pods().keys().cloned().map(PolicyFact::Pod);
+    let policies = cluster.network_policies().keys().cloned().map(PolicyFact::NetworkPolicy);
+    let of_cluster = cluster.cluster_network_policies().keys().cloned();
+    let of_cluster = of_cluster.map(PolicyFact::ClusterNetworkPolicy);
+    let facts = pods.chain(policies).chain(of_cluster).map(Owner::Policy);
+    let owners = services.chain(facts).chain([Owner::Node]).collect();
     planner.update(cluster, &owners);
     let notices = planner.notices().cloned().collect();
     (planner.intent, notices)
@@ -37,6 +43,7 @@ pub struct Planner {
     node_notices: Vec<Notice>,
     /// What each Service lost to others, where it lost anything.
     losses: BTreeMap<NamespacedName, Vec<Notice>>,
+    policy: PolicyPlanner,
 }
 
 impl Planner {
@@ -46,9 +53,15 @@ impl Planner {
     pub fn new(config: Config) -> Self {
         let nothing = Cluster::default();
         let (node, node_notices) = node_intent(&nothing, &config);
+        let policy = PolicyPlanner::new(&config);
         Self {
             facts: node_facts(&nothing, &config),
-            intent: Intent { node: Arc::new(node), servers: BTreeMap::new() },
+            intent: Intent {
+                node: Arc::new(node),
+                servers: BTreeMap::new(),
+                policy: policy.nothing(),
+            },
+            policy,
             drafts: BTreeMap::new(),
             claims: Claims::default(),
             node_notices,
@@ -60,8 +73,10 @@ impl Planner {
     /// Recomputes these owners, and those that a change of them drags along: the Services that win
     /// or lose an address by it, or all Services when a fact of the node changes that they depend
     /// on (its zone, its addresses, whether Pods can be told). Returns the owners whose part of the
-    /// Intent is different now; parts that came out equal keep their allocation.
+    /// Intent is different now; parts that came out equal keep their allocation. What differs of the
+    /// policies is not among them: [`Planner::take_policy_changes`] says it.
     pub fn update(&mut self, cluster: &Cluster, owners: &BTreeSet<Owner>) -> BTreeSet<Owner> {
+        self.policy.update(&mut self.intent.policy, cluster, owners);
         let mut changed = BTreeSet::new();
         let mut concerned: BTreeSet<NamespacedName> = owners
             .iter()
@@ -160,6 +175,11 @@ impl Planner {
         &self.intent
     }
 
+    /// What differs of [`Intent::policy`] since the last call, or since the plan of an empty cluster.
+    pub fn take_policy_changes(&mut self) -> PolicyChanges {
+        self.policy.take_changes()
+    }
+
     /// Everything that is left out now: the node's, then each Service's, first what is wrong with it,
     /// then what it lost to others.
     pub fn notices(&self) -> impl Iterator<Item = &Notice> {
@@ -174,6 +194,6 @@ impl Planner {
             let own = self.drafts.get(name).into_iter().flat_map(|draft| &draft.notices);
             own.chain(self.losses.get(name).into_iter().flatten())
         });
-        self.node_notices.iter().chain(of_services)
+        self.node_notices.iter().chain(of_services).chain(self.policy.notices())
     }
 }

@@ -11,6 +11,7 @@ mod frontends;
 mod local_ready;
 mod node;
 mod planner;
+mod policy;
 mod properties;
 mod routes;
 mod services;

@@ -270,6 +270,7 @@ prop_compose! {
             localhost_node_ports,
             allow_external_ips,
             on_no_local_endpoints,
+            network_policy: Default::default(),
         }
     }
 }

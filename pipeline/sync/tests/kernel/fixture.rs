@@ -178,7 +178,7 @@ pub(crate) fn intent(services: &World) -> Intent {
         let both = Family::ALL.map(|family| server(family, number, endpoints));
         (name(number), Arc::from(both))
     });
-    Intent { node: Arc::new(node), servers: servers.collect() }
+    Intent { node: Arc::new(node), servers: servers.collect(), policy: Default::default() }
 }
 
 /// So many Services with so many endpoints each.

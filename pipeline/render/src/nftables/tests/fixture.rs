@@ -43,7 +43,7 @@ pub(super) fn intent(servers: Vec<VirtualServer>) -> Intent {
         by_owner.entry(server.name.service.clone()).or_default().push(server);
     }
     let servers = by_owner.into_iter().map(|(name, servers)| (name, servers.into()));
-    Intent { node: Arc::new(node()), servers: servers.collect() }
+    Intent { node: Arc::new(node()), servers: servers.collect(), policy: Default::default() }
 }
 
 pub(super) fn rendered(servers: Vec<VirtualServer>) -> Ruleset {

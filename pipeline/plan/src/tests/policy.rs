@@ -1,0 +1,505 @@
+//! The plan of policies: incremental as from nothing, and its parts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::{
+    Change, Cluster, ClusterNetworkPolicy, ContainerPort, Demand, Direction, IpBlock,
+    LabelSelector, Labels, Namespace, NamespacedName, Namespaces, NetworkPolicy, Owner, Peer,
+    Peers, Pod, PodSelection, PolicyAction, PolicyPort, PolicyRule, Ports, Protocol, Requirement,
+    Tier,
+};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::{cidr, ip};
+use crate::policy::{AddressRange, PeerMatch, PolicyChanges, PolicyIntent, PortMatch, SetKey};
+use crate::{Config, Planner, PolicyOptions, plan};
+
+fn config() -> Config {
+    let network_policy = PolicyOptions {
+        enforce: true,
+        hold_unknown_seconds: Some(30),
+        dns_listeners: BTreeSet::from([ip("10.88.0.10")]),
+        all_nodes: true,
+    };
+    Config { network_policy, ..Config::new("alpha") }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(key, value)| (Arc::from(*key), Arc::from(*value))).collect()
+}
+
+fn is(key: &str, value: &str) -> LabelSelector {
+    let demand = Demand::In(Arc::new([value.into()]));
+    LabelSelector::new([Requirement { key: key.into(), demand }])
+}
+
+fn pod(name: &str, address: &str, app: &str) -> Pod {
+    Pod {
+        name: super::named(name),
+        uid: name.into(),
+        labels: labels(&[("app", app)]),
+        ips: Arc::new([ip(address)]),
+        node: Some("alpha".into()),
+        host_network: false,
+        finished: false,
+        deleting: false,
+        ports: Arc::new([ContainerPort {
+            name: "http".into(),
+            protocol: Protocol::Tcp,
+            port: 8080,
+        }]),
+        started: Some(0),
+        created: Some(0),
+    }
+}
+
+fn accept(peers: Vec<Peer>, ports: Ports) -> PolicyRule {
+    let peers = Peers::AnyOf(peers);
+    PolicyRule { name: None, action: PolicyAction::Accept, peers, ports, closed: false }
+}
+
+fn policy(name: &str, app: &str, ingress: Vec<PolicyRule>) -> NetworkPolicy {
+    let pods = is("app", app);
+    NetworkPolicy { name: super::named(name), pods, ingress: Some(ingress), egress: None }
+}
+
+fn apps(app: &str) -> Peer {
+    let namespaces = Namespaces::Named("shop".into());
+    Peer::Pods(PodSelection { namespaces, pods: is("app", app) })
+}
+
+/// A planner that lives through changes, and the cluster that it sees.
+struct Life {
+    cluster: Cluster,
+    planner: Planner,
+    /// What somebody holds who is told of changes alone.
+    mirror: PolicyIntent,
+}
+
+impl Life {
+    fn new() -> Self {
+        let planner = Planner::new(config());
+        let mirror = planner.intent().policy.clone();
+        Self { cluster: Cluster::default(), planner, mirror }
+    }
+
+    fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> PolicyChanges {
+        let mut owners: BTreeSet<Owner> = BTreeSet::new();
+        for change in changes {
+            owners.extend(self.cluster.apply(change));
+        }
+        self.planner.update(&self.cluster, &owners);
+        let changes = self.planner.take_policy_changes();
+        follow(&mut self.mirror, &self.planner.intent().policy, &changes);
+        changes
+    }
+
+    fn policy(&self) -> &PolicyIntent {
+        &self.planner.intent().policy
+    }
+
+    fn check(&self) {
+        assert_eq!(self.policy(), &plan(&self.cluster, &config()).0.policy);
+        assert_eq!(&self.mirror, self.policy(), "the changes tell everything");
+    }
+}
+
+/// Takes over what changed, and nothing else.
+fn follow(mirror: &mut PolicyIntent, now: &PolicyIntent, changes: &PolicyChanges) {
+    for address in &changes.subjects {
+        match now.subjects.get(address) {
+            Some(subject) => drop(mirror.subjects.insert(*address, subject.clone())),
+            None => drop(mirror.subjects.remove(address)),
+        }
+    }
+    for key in &changes.classes {
+        match now.classes.get(key) {
+            Some(class) => drop(mirror.classes.insert(key.clone(), class.clone())),
+            None => drop(mirror.classes.remove(key)),
+        }
+    }
+    for (key, delta) in &changes.sets {
+        assert_eq!(mirror.sets.contains_key(key), delta.existed, "{key}");
+        let mut set = mirror.sets.remove(key).map(|set| (*set).clone()).unwrap_or_default();
+        assert!(delta.removed.iter().all(|gone| set.remove(gone)), "{key}");
+        assert!(delta.added.iter().all(|new| set.insert(*new)), "{key}");
+        if now.sets.contains_key(key) {
+            mirror.sets.insert(key.clone(), Arc::new(set));
+        }
+    }
+    for (key, delta) in &changes.named_ports {
+        assert_eq!(mirror.named_ports.contains_key(key), delta.existed, "{key}");
+        let mut set = mirror.named_ports.remove(key).map(|set| (*set).clone()).unwrap_or_default();
+        assert!(delta.removed.iter().all(|gone| set.remove(gone)), "{key}");
+        assert!(delta.added.iter().all(|new| set.insert(*new)), "{key}");
+        if now.named_ports.contains_key(key) {
+            mirror.named_ports.insert(key.clone(), Arc::new(set));
+        }
+    }
+    if changes.held {
+        mirror.held.clone_from(&now.held);
+    }
+}
+
+#[test]
+fn only_isolated_pods_of_this_node_are_subjects_and_share_their_class() {
+    let mut life = Life::new();
+    let elsewhere = Pod { node: Some("beta".into()), ..pod("shop/c", "10.77.2.3", "web") };
+    let host = Pod { host_network: true, ..pod("shop/h", "10.9.0.1", "web") };
+    let done = Pod { finished: true, ..pod("shop/d", "10.77.1.9", "web") };
+    life.apply([
+        Change::Pod(pod("shop/a", "10.77.1.1", "web")),
+        Change::Pod(pod("shop/b", "10.77.1.2", "web")),
+        Change::Pod(pod("shop/x", "10.77.1.3", "db")),
+        Change::Pod(elsewhere),
+        Change::Pod(host),
+        Change::Pod(done),
+        Change::NetworkPolicy(policy("shop/p", "web", vec![accept(vec![apps("db")], Ports::Any)])),
+    ]);
+    life.check();
+    let policy = life.policy();
+    let subjects: Vec<String> = policy.subjects.keys().map(ToString::to_string).collect();
+    assert_eq!(subjects, ["10.77.1.1", "10.77.1.2"]);
+    assert_eq!(policy.classes.len(), 1);
+    assert!(policy.subjects.values().all(|subject| subject.egress.is_none()));
+    let sets: Vec<_> = policy.sets.values().map(|set| set.len()).collect();
+    assert_eq!(sets, [1]);
+    life.apply([Change::NetworkPolicies(vec![])]);
+    life.check();
+    let policy = life.policy();
+    assert!(policy.subjects.is_empty() && policy.classes.is_empty() && policy.sets.is_empty());
+}
+
+#[test]
+fn one_pods_change_touches_its_own_sets_alone() {
+    let mut life = Life::new();
+    let rules = vec![accept(vec![apps("db"), apps("job")], Ports::Any)];
+    let many = (0..200).map(|n| {
+        let pod = pod(&format!("shop/p{n}"), &format!("10.77.2.{n}"), "job");
+        Change::Pod(Pod { node: Some("beta".into()), ..pod })
+    });
+    life.apply(many);
+    life.apply([
+        Change::Pod(pod("shop/a", "10.77.1.1", "web")),
+        Change::NetworkPolicy(policy("shop/p", "web", rules)),
+    ]);
+    let new = Pod { node: Some("beta".into()), ..pod("shop/new", "10.77.2.250", "db") };
+    let changes = life.apply([Change::Pod(new.clone())]);
+    let [(key, delta)] = changes.sets.iter().collect::<Vec<_>>().try_into().unwrap();
+    assert!(matches!(key, SetKey::Pods(pods) if pods.pods == is("app", "db")));
+    assert_eq!(delta.added, BTreeSet::from([ip("10.77.2.250")]));
+    assert!(changes.classes.is_empty() && changes.subjects.is_empty());
+    // What no set depends on changes nothing.
+    let changes = life.apply([Change::Pod(Pod { deleting: true, ..new })]);
+    assert!(changes.is_empty(), "{changes:?}");
+    let changes = life.apply([Change::Pod(pod("shop/other", "10.77.2.251", "other"))]);
+    assert!(changes.is_empty(), "{changes:?}");
+    life.check();
+}
+
+#[test]
+fn blocks_are_subtracted_split_and_merged() {
+    let block = |text: &str, except: &[&str]| {
+        let except = except.iter().map(|text| cidr(text)).collect();
+        Peer::Block(IpBlock { cidr: cidr(text), except })
+    };
+    let range = |first: &str, last: &str| AddressRange { first: ip(first), last: ip(last) };
+    let table = [
+        (vec![block("0.0.0.0/0", &[])], vec![range("0.0.0.0", "255.255.255.255")]),
+        (
+            vec![block("::/0", &[]), block("10.0.0.0/9", &[]), block("10.128.0.0/9", &[])],
+            vec![
+                range("10.0.0.0", "10.255.255.255"),
+                range("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+            ],
+        ),
+        (
+            vec![block("10.77.0.0/16", &["10.77.2.0/24", "10.77.2.128/25", "10.77.255.0/24"])],
+            vec![range("10.77.0.0", "10.77.1.255"), range("10.77.3.0", "10.77.254.255")],
+        ),
+        // Another block may hold what one leaves out.
+        (
+            vec![block("10.77.0.0/16", &["10.77.2.0/24"]), block("10.77.2.8/32", &[])],
+            vec![
+                range("10.77.0.0", "10.77.1.255"),
+                range("10.77.2.8", "10.77.2.8"),
+                range("10.77.3.0", "10.77.255.255"),
+            ],
+        ),
+        (vec![block("10.0.0.0/31", &["10.0.0.0/32", "10.0.0.1/32"])], vec![]),
+        (vec![block("fd00::/8", &["fd00::/9", "fd80::/9"])], vec![]),
+        (
+            vec![block("0.0.0.0/0", &["255.255.255.255/32", "0.0.0.0/32"])],
+            vec![range("0.0.0.1", "255.255.255.254")],
+        ),
+    ];
+    for (peers, expected) in table {
+        let mut life = Life::new();
+        life.apply([
+            Change::Pod(pod("shop/a", "10.77.1.1", "web")),
+            Change::NetworkPolicy(policy("shop/p", "web", vec![accept(peers, Ports::Any)])),
+        ]);
+        let class = life.policy().classes.values().next().unwrap();
+        let matches = &class.network.as_ref().unwrap()[0].matches;
+        let found: Vec<AddressRange> = matches
+            .iter()
+            .flat_map(|way| match &way.peer {
+                PeerMatch::Ranges(ranges) => ranges.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(found, expected);
+        assert!(found.iter().all(|range| !range.blocks().is_empty()));
+    }
+    let everything = range("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+    assert!(everything.is_everything());
+    assert_eq!(range("10.0.0.1", "10.0.0.6").blocks().len(), 4);
+}
+
+#[test]
+fn ports_are_merged_and_names_are_resolved_per_pod() {
+    let range = |first, last| PolicyPort::Range { protocol: Protocol::Tcp, first, last };
+    let named = PolicyPort::Named { name: "http".into(), protocol: Some(Protocol::Tcp) };
+    let ports = Ports::AnyOf(vec![range(80, 80), range(70, 79), range(90, 95), named]);
+    let mut life = Life::new();
+    life.apply([
+        Change::Pod(pod("shop/a", "10.77.1.1", "web")),
+        Change::NetworkPolicy(policy("shop/p", "web", vec![accept(vec![apps("db")], ports)])),
+    ]);
+    life.check();
+    let intent = life.policy();
+    let class = intent.classes.values().next().unwrap();
+    let PortMatch::AnyOf { ranges, named } = &class.network.as_ref().unwrap()[0].matches[0].ports
+    else {
+        panic!()
+    };
+    let tcp: Vec<_> = ranges[&Protocol::Tcp].iter().map(|it| (it.first, it.last)).collect();
+    assert_eq!(tcp, [(70, 80), (90, 95)]);
+    let ports: Vec<_> = intent.named_ports[&named[0]].iter().collect();
+    assert_eq!((ports.len(), ports[0].port, ports[0].address), (1, 8080, ip("10.77.1.1")));
+}
+
+#[test]
+fn unknown_addresses_of_the_node_are_held_back_where_something_could_be_denied() {
+    let node = model::Node {
+        pod_cidrs: vec![cidr("10.77.1.0/24"), cidr("fd77:1::/64")],
+        ..super::node_object("alpha", "10.9.0.1", None)
+    };
+    let mut life = Life::new();
+    life.apply([Change::Node(node), Change::Pod(pod("shop/a", "10.77.1.1", "web"))]);
+    assert_eq!(life.policy().held, None, "no policy could deny anything");
+    life.apply([Change::NetworkPolicy(policy("vault/p", "web", vec![]))]);
+    life.check();
+    let held = life.policy().held.clone().unwrap();
+    assert!(held.holds(ip("10.77.1.2"), Direction::Ingress));
+    assert!(held.holds(ip("fd77:1::2"), Direction::Ingress));
+    assert!(!held.holds(ip("10.77.1.2"), Direction::Egress), "no policy could deny that");
+    assert!(!held.holds(ip("10.77.1.1"), Direction::Ingress), "a known Pod");
+    assert!(!held.holds(ip("10.77.2.2"), Direction::Ingress), "another node's");
+    // A completed Pod's address may be anybody's by now.
+    let done = Pod { finished: true, ..pod("shop/a", "10.77.1.1", "web") };
+    let changes = life.apply([Change::Pod(done)]);
+    assert!(changes.held);
+    assert!(life.policy().held.as_ref().unwrap().holds(ip("10.77.1.1"), Direction::Ingress));
+    life.check();
+}
+
+#[test]
+fn off_there_is_nothing() {
+    let off = Config { network_policy: PolicyOptions::default(), ..config() };
+    let changes = [
+        Change::Pod(pod("shop/a", "10.77.1.1", "web")),
+        Change::NetworkPolicy(policy("shop/p", "web", vec![])),
+    ];
+    let intent = plan(&super::cluster(changes), &off).0;
+    assert_eq!(intent.policy, PolicyIntent::default());
+    assert!(!serde_json::to_string(&intent).unwrap().contains("policy"));
+}
+
+#[test]
+fn an_intent_prints() {
+    let changes = [
+        Change::Pod(pod("shop/a", "10.77.1.1", "web")),
+        Change::NetworkPolicy(policy("shop/p", "web", vec![accept(vec![apps("db")], Ports::Any)])),
+    ];
+    let intent = plan(&super::cluster(changes), &config()).0;
+    let text = serde_json::to_string(&intent).unwrap();
+    assert!(text.contains(r#""ingress: NetworkPolicy shop/p""#), "{text}");
+    assert!(text.contains(r#""pods app=db of namespace shop":[]"#), "{text}");
+}
+
+// A small world, so that things meet.
+
+fn some_labels() -> impl Strategy<Value = Labels> {
+    let pairs = vec![("app", "web"), ("app", "db"), ("tier", "x"), ("tier", "y"), ("team", "a")];
+    subsequence(pairs, 0..4).prop_map(|pairs| labels(&pairs))
+}
+
+fn some_selector() -> impl Strategy<Value = LabelSelector> {
+    let values = |list: &[&str]| list.iter().map(|it| Arc::from(*it)).collect::<Arc<[Arc<str>]>>();
+    let requirement = select(vec![
+        ("app", Demand::In(values(&["web"]))),
+        ("app", Demand::In(values(&["web", "db"]))),
+        ("app", Demand::NotIn(values(&["db"]))),
+        ("tier", Demand::Exists),
+        ("tier", Demand::DoesNotExist),
+        ("team", Demand::In(values(&["a"]))),
+        ("kubernetes.io/metadata.name", Demand::In(values(&["shop"]))),
+    ]);
+    proptest::collection::vec(requirement, 0..3).prop_map(|list| {
+        let requirement = |(key, demand): (&str, Demand)| Requirement { key: key.into(), demand };
+        LabelSelector::new(list.into_iter().map(requirement))
+    })
+}
+
+fn some_namespace() -> impl Strategy<Value = Arc<str>> {
+    select(vec!["shop", "vault"]).prop_map(Arc::from)
+}
+
+fn some_selection() -> impl Strategy<Value = PodSelection> {
+    let namespaces = prop_oneof![
+        some_namespace().prop_map(Namespaces::Named),
+        some_selector().prop_map(Namespaces::Selected),
+    ];
+    (namespaces, some_selector()).prop_map(|(namespaces, pods)| PodSelection { namespaces, pods })
+}
+
+fn some_name() -> impl Strategy<Value = NamespacedName> {
+    (some_namespace(), select(vec!["a", "b", "c"]))
+        .prop_map(|(namespace, name)| NamespacedName::new(namespace, name))
+}
+
+fn some_pod() -> impl Strategy<Value = Pod> {
+    let addresses = vec!["10.77.1.1", "10.77.1.2", "10.77.2.1", "fd77:1::1", "fd77:1::2"];
+    let port =
+        (select(vec!["http", "dns"]), select(vec![Protocol::Tcp, Protocol::Udp]), 80_u16..82);
+    let port =
+        port.prop_map(|(name, protocol, port)| ContainerPort { name: name.into(), protocol, port });
+    (
+        some_name(),
+        some_labels(),
+        subsequence(addresses, 0..3),
+        select(vec![None, Some("alpha"), Some("alpha"), Some("beta")]),
+        proptest::collection::vec(port, 0..3),
+        (0_i64..3, 0_u8..8),
+    )
+        .prop_map(|(name, labels, ips, node, ports, (started, odd))| Pod {
+            uid: name.to_string().into(),
+            name,
+            labels,
+            ips: ips.into_iter().map(ip).collect(),
+            node: node.map(Into::into),
+            host_network: odd == 0,
+            finished: odd == 1,
+            deleting: odd == 2,
+            ports: ports.into(),
+            started: Some(started),
+            created: None,
+        })
+}
+
+fn some_rules() -> impl Strategy<Value = Vec<PolicyRule>> {
+    let block = select(vec![("10.77.0.0/16", None), ("10.77.0.0/16", Some("10.77.1.0/24"))]);
+    let block = block.prop_map(|(block, except)| {
+        Peer::Block(IpBlock { cidr: cidr(block), except: except.map(cidr).into_iter().collect() })
+    });
+    let peer = prop_oneof![
+        4 => some_selection().prop_map(Peer::Pods),
+        1 => block,
+        1 => some_selector().prop_map(Peer::Nodes),
+    ];
+    let peers = prop_oneof![
+        1 => Just(Peers::Anybody),
+        4 => proptest::collection::vec(peer, 0..3).prop_map(Peers::AnyOf),
+    ];
+    let port = prop_oneof![
+        (80_u16..82, 80_u16..82).prop_map(|(a, b)| PolicyPort::Range {
+            protocol: Protocol::Tcp,
+            first: a.min(b),
+            last: a.max(b),
+        }),
+        (select(vec!["http", "dns"]), select(vec![None, Some(Protocol::Tcp)]))
+            .prop_map(|(name, protocol)| PolicyPort::Named { name: name.into(), protocol }),
+    ];
+    let ports = prop_oneof![
+        Just(Ports::Any),
+        proptest::collection::vec(port, 0..3).prop_map(Ports::AnyOf),
+    ];
+    let action = select(vec![PolicyAction::Accept, PolicyAction::Deny, PolicyAction::Pass]);
+    let rule = (action, peers, ports).prop_map(|(action, peers, ports)| PolicyRule {
+        name: None,
+        action,
+        peers,
+        ports,
+        closed: false,
+    });
+    proptest::collection::vec(rule, 0..3)
+}
+
+fn some_policy() -> impl Strategy<Value = NetworkPolicy> {
+    let accepting = |mut rules: Vec<PolicyRule>| {
+        rules.iter_mut().for_each(|rule| rule.action = PolicyAction::Accept);
+        rules
+    };
+    let rules = move || proptest::option::of(some_rules().prop_map(accepting));
+    (some_name(), some_selector(), rules(), rules())
+        .prop_map(|(name, pods, ingress, egress)| NetworkPolicy { name, pods, ingress, egress })
+}
+
+fn some_cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
+    let tier = select(vec![Tier::Admin, Tier::Baseline]);
+    (select(vec!["x", "y"]), tier, 0_u16..2, some_selection(), some_rules(), some_rules()).prop_map(
+        |(name, tier, priority, subject, ingress, egress)| ClusterNetworkPolicy {
+            name: name.into(),
+            tier,
+            priority,
+            subject,
+            ingress,
+            egress,
+        },
+    )
+}
+
+fn some_change() -> impl Strategy<Value = Change> {
+    let node = (select(vec!["alpha", "beta"]), some_labels()).prop_map(|(name, labels)| {
+        let address = if name == "alpha" { "10.9.0.1" } else { "10.9.0.2" };
+        let pod_cidrs = vec![cidr("10.77.1.0/24")];
+        model::Node { labels, pod_cidrs, ..super::node_object(name, address, None) }
+    });
+    let namespace =
+        (some_namespace(), some_labels()).prop_map(|(name, labels)| Namespace::new(name, &labels));
+    prop_oneof![
+        6 => some_pod().prop_map(Change::Pod),
+        2 => some_name().prop_map(Change::PodGone),
+        1 => proptest::collection::vec(some_pod(), 0..4).prop_map(Change::Pods),
+        2 => namespace.prop_map(Change::Namespace),
+        1 => some_namespace().prop_map(Change::NamespaceGone),
+        4 => some_policy().prop_map(Change::NetworkPolicy),
+        2 => some_name().prop_map(Change::NetworkPolicyGone),
+        3 => some_cluster_policy().prop_map(Change::ClusterNetworkPolicy),
+        1 => select(vec!["x", "y"]).prop_map(|name| Change::ClusterNetworkPolicyGone(name.into())),
+        1 => node.prop_map(Change::Node),
+        1 => Just(Change::NodeGone("alpha".into())),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 400, failure_persistence: None, ..ProptestConfig::default()
+    })]
+
+    /// After every batch of changes, what the planner holds is what it computes from nothing, and
+    /// who follows what it says of changes holds the same.
+    #[test]
+    fn incremental_equals_from_nothing(
+        batches in proptest::collection::vec(proptest::collection::vec(some_change(), 1..4), 1..12),
+    ) {
+        let mut life = Life::new();
+        for batch in batches {
+            life.apply(batch);
+            life.check();
+        }
+    }
+}
