@@ -6,6 +6,7 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use sync::iptables::{Cleaned, Iptables};
 use sync::kube_proxy::{self, Removed};
+use sync::table::Nftables;
 
 use crate::cli::{CleanupArguments, OutputFormat};
 
@@ -21,6 +22,8 @@ pub(crate) fn run(arguments: &CleanupArguments) -> Result<()> {
     if !taken_over {
         cleaned = kernel.cleanup().context("not everything could be removed; run it again")?;
     }
+    // Without what nftables mode needs of the kernel there is no table of it.
+    let own = Nftables::open().and_then(|mut table| table.cleanup()).unwrap_or_default();
     let mut removed = Removed::default();
     if arguments.kube_proxy {
         removed = kube_proxy::remove_leftovers()
@@ -29,12 +32,18 @@ pub(crate) fn run(arguments: &CleanupArguments) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match arguments.output {
         OutputFormat::Json => {
-            serde_json::to_writer_pretty(&mut out, &report(&cleaned, &removed, taken_over))?;
+            serde_json::to_writer_pretty(&mut out, &report(&cleaned, &own, &removed, taken_over))?;
             writeln!(out)?;
         }
-        OutputFormat::Text if taken_over => writeln!(out, "{KUBE_PROXY_IS_HERE}")?,
         OutputFormat::Text => {
-            writeln!(out, "{}", cleaned.to_string().trim_end())?;
+            if !own.tables.is_empty() {
+                write!(out, "{own}")?;
+            }
+            if taken_over {
+                writeln!(out, "{KUBE_PROXY_IS_HERE}")?;
+            } else {
+                writeln!(out, "{}", cleaned.to_string().trim_end())?;
+            }
             if !removed.is_empty() {
                 writeln!(out, "removed of kube-proxy: {removed}")?;
             }
@@ -46,7 +55,12 @@ pub(crate) fn run(arguments: &CleanupArguments) -> Result<()> {
     Ok(())
 }
 
-fn report(cleaned: &Cleaned, removed: &Removed, taken_over: bool) -> serde_json::Value {
+fn report(
+    cleaned: &Cleaned,
+    own: &sync::table::Cleaned,
+    removed: &Removed,
+    taken_over: bool,
+) -> serde_json::Value {
     let jumps: BTreeMap<String, usize> =
         cleaned.jumps.iter().map(|(chain, count)| (chain.to_string(), *count)).collect();
     let kept: BTreeMap<String, &str> =
@@ -56,7 +70,8 @@ fn report(cleaned: &Cleaned, removed: &Removed, taken_over: bool) -> serde_json:
         "chains": chains.map(ToString::to_string).collect::<Vec<_>>(),
         "jumps": jumps,
         "kept": kept,
-        "tables": removed.tables.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "tables": own.tables.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "tablesOfKubeProxy": removed.tables.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "takenOverByKubeProxy": taken_over,
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use config::flags::ProxyFlags;
 use config::{Meant, ProxyMode, Task};
 use health::Health;
@@ -14,13 +14,14 @@ use intake::folder::FolderSource;
 use model::Change;
 use render::iptables::Options;
 use sync::iptables::Iptables;
+use sync::table::Nftables;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{debug, info, warn};
 
 use crate::agent::Agent;
 use crate::cli::{CleanupArguments, OutputFormat, RunArguments};
-use crate::dataplane::{Dataplane, IptablesDataplane};
+use crate::dataplane::{Dataplane, IptablesDataplane, NftablesDataplane};
 use crate::views::View;
 use crate::views::dns::DnsView;
 use crate::views::health::{HealthView, Serving, follow_watches};
@@ -65,14 +66,27 @@ fn write_config(meant: &Meant, path: &Path) -> Result<()> {
 }
 
 fn serve(meant: &Meant, arguments: &RunArguments) -> Result<()> {
-    let node = &meant.routing.node_name;
-    if meant.mode != ProxyMode::Iptables {
-        bail!("mode {} is not there yet; use mode iptables", meant.mode.name());
+    let denied = "netfilter cannot be written (root, or CAP_NET_ADMIN in this network namespace)";
+    match meant.mode {
+        ProxyMode::Iptables => {
+            let kernel = Iptables::open().context(denied)?;
+            name_legacy();
+            work(meant, arguments, IptablesDataplane::new(kernel, options(meant)))
+        }
+        ProxyMode::Nftables => {
+            let kernel = Nftables::open().context(denied)?;
+            let options = render::nftables::Options {
+                masquerade_bit: meant.masquerade_bit,
+                ..render::nftables::Options::default()
+            };
+            work(meant, arguments, NftablesDataplane::new(kernel, options))
+        }
     }
-    let kernel = Iptables::open().context(
-        "netfilter cannot be written (root, or CAP_NET_ADMIN in this network namespace)",
-    )?;
-    name_legacy();
+}
+
+/// Runs the agent over a dataplane.
+fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D) -> Result<()> {
+    let node = &meant.routing.node_name;
     tuning::conntrack(&meant.conntrack);
     let mut views: Vec<Box<dyn View>> = Vec::new();
     if let Some(dns) = DnsView::start(&arguments.dns)? {
@@ -85,13 +99,13 @@ fn serve(meant: &Meant, arguments: &RunArguments) -> Result<()> {
     if let Some(health) = &status {
         views.push(Box::new(StatusView::start(node, meant.mode.name(), health.clone())?));
     }
-    let mut dataplane = IptablesDataplane::new(kernel, options(meant));
     let (heard, foreign) = mpsc::unbounded_channel();
     let _watch =
         sync::watch::Watch::start(&dataplane.ports()?, move |news| heard.send(news).is_ok())
             .context("changes of nf_tables by others cannot be heard of")?;
     let (deliveries, source) = start(meant, status)?;
-    info!(%node, mode = "iptables", "started; nothing is written before every list is complete");
+    let mode = meant.mode.name();
+    info!(%node, mode, "started; nothing is written before every list is complete");
     let mut agent = Agent::new(meant.routing.clone(), dataplane, views, rest(meant));
     let stopped = runtime()?.block_on(async {
         tokio::select! {
@@ -121,7 +135,10 @@ fn serving(meant: &Meant) -> Result<Serving> {
         healthz: meant.healthz,
         metrics: Some(meant.metrics),
         hard_fail: meant.bind_address_hard_fail,
-        mode: health::metrics::Mode::Iptables,
+        mode: match meant.mode {
+            ProxyMode::Iptables => health::metrics::Mode::Iptables,
+            ProxyMode::Nftables => health::metrics::Mode::Nftables,
+        },
         node_object: meant.source.manifests.is_none(),
         sync_timeout: meant.pace.sync_period * 2,
         pages: health::Pages {
@@ -237,7 +254,7 @@ fn name_legacy() {
 }
 
 /// Waits for SIGTERM or SIGINT and names it.
-async fn stop_signal() -> Result<&'static str> {
+pub(crate) async fn stop_signal() -> Result<&'static str> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -5,6 +5,7 @@
 mod bad_input;
 mod lesson;
 mod names;
+mod nftables;
 mod operation;
 mod restart;
 mod stage;

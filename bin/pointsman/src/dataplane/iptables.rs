@@ -1,55 +1,16 @@
-//! The dataplanes behind one trait: an Intent in, packets routed. Each joins a renderer (pure) to
-//! a writer (the kernel).
+//! kube-proxy's chains, written by netlink.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Family, NamespacedName, Owner};
 use plan::{Intent, VirtualServer};
 use render::iptables::{Change, Options, Part, Table, names};
-use sync::iptables::{Iptables, Written};
+use sync::iptables::Iptables;
+use sync::table::Nftables;
 use sync::watch::{self, Heard, TableFamily};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-/// What a write came to.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// Netlink messages that were sent; none if the kernel held everything already.
-    pub(crate) messages: usize,
-    /// Their bytes.
-    pub(crate) bytes: usize,
-    /// Owners whose rules the kernel would not take.
-    pub(crate) refused: Vec<(Owner, sync::Error)>,
-}
-
-impl From<Written> for Outcome {
-    fn from(written: Written) -> Self {
-        let Written { messages, bytes, refused, .. } = written;
-        Self { messages, bytes, refused }
-    }
-}
-
-/// How an Intent reaches the kernel.
-pub(crate) trait Dataplane {
-    /// Makes the kernel hold exactly this Intent, whatever it held of ours before.
-    fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error>;
-
-    /// Goes from one accepted Intent to the next by what differs for these owners.
-    fn apply(
-        &mut self,
-        accepted: &Intent,
-        next: &Intent,
-        owners: &BTreeSet<Owner>,
-    ) -> Result<Outcome, sync::Error>;
-
-    /// The netlink ports that our own writes come from.
-    ///
-    /// # Errors
-    /// What the system says.
-    fn ports(&mut self) -> Result<Vec<u32>, sync::Error>;
-
-    /// Whether something that others changed is ours, or leads to what is ours; says what.
-    fn touched(&mut self, heard: &Heard, accepted: &Intent) -> Result<Option<String>, sync::Error>;
-}
+use super::{Dataplane, Outcome};
 
 /// kube-proxy's chains, as iptables lists them.
 pub(crate) struct IptablesDataplane {
@@ -93,6 +54,13 @@ impl IptablesDataplane {
                 }
             }
             Err(error) => warn!("{error}; leftovers of kube-proxy stay until the next change"),
+        }
+        // A kernel without what nftables mode needs has no table of it either.
+        let ours = Nftables::open().and_then(|mut other| other.cleanup());
+        match ours {
+            Ok(cleaned) if cleaned.tables.is_empty() => {}
+            Ok(cleaned) => info!("{}", cleaned.to_string().trim_end()),
+            Err(error) => debug!("{error}; no table of nftables mode is looked for"),
         }
     }
 

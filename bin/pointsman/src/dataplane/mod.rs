@@ -1,0 +1,56 @@
+//! The dataplanes behind one trait: an Intent in, packets routed. Each joins a renderer (pure) to
+//! a writer (the kernel).
+
+mod iptables;
+mod nftables;
+
+use std::collections::BTreeSet;
+
+use model::Owner;
+use plan::Intent;
+use sync::iptables::Written;
+use sync::watch::Heard;
+
+pub(crate) use iptables::IptablesDataplane;
+pub(crate) use nftables::NftablesDataplane;
+
+/// What a write came to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Netlink messages that were sent; none if the kernel held everything already.
+    pub(crate) messages: usize,
+    /// Their bytes.
+    pub(crate) bytes: usize,
+    /// Owners whose rules the kernel would not take.
+    pub(crate) refused: Vec<(Owner, sync::Error)>,
+}
+
+impl From<Written> for Outcome {
+    fn from(written: Written) -> Self {
+        let Written { messages, bytes, refused, .. } = written;
+        Self { messages, bytes, refused }
+    }
+}
+
+/// How an Intent reaches the kernel.
+pub(crate) trait Dataplane {
+    /// Makes the kernel hold exactly this Intent, whatever it held of ours before.
+    fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error>;
+
+    /// Goes from one accepted Intent to the next by what differs for these owners.
+    fn apply(
+        &mut self,
+        accepted: &Intent,
+        next: &Intent,
+        owners: &BTreeSet<Owner>,
+    ) -> Result<Outcome, sync::Error>;
+
+    /// The netlink ports that our own writes come from.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn ports(&mut self) -> Result<Vec<u32>, sync::Error>;
+
+    /// Whether something that others changed is ours, or leads to what is ours; says what.
+    fn touched(&mut self, heard: &Heard, accepted: &Intent) -> Result<Option<String>, sync::Error>;
+}

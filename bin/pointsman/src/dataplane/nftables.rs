@@ -1,0 +1,158 @@
+//! A table of our own, written by netlink.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::Owner;
+use plan::Intent;
+use render::nftables::{Change, Options, Part, Uses, diff, names};
+use sync::iptables::Iptables;
+use sync::table::Nftables;
+use sync::watch::Heard;
+use tracing::{info, warn};
+
+use super::{Dataplane, Outcome};
+
+/// Maps keyed by frontend, as nft lists them.
+pub(crate) struct NftablesDataplane {
+    kernel: Nftables,
+    options: Options,
+    /// What the accepted Intent needs of what owners share.
+    uses: Uses,
+    /// The rules of iptables mode (or of kube-proxy) are still to go, once ours stand.
+    others_due: bool,
+}
+
+impl NftablesDataplane {
+    pub(crate) fn new(kernel: Nftables, options: Options) -> Self {
+        Self { kernel, options, uses: Uses::default(), others_due: true }
+    }
+
+    /// What one owner contributes under an Intent; `None` where it asks for nothing.
+    fn part(&self, intent: &Intent, owner: &Owner) -> Result<Option<Part>, sync::Error> {
+        match owner {
+            Owner::Node => Ok(Some(render::nftables::node(&intent.node, &self.options))),
+            Owner::Service(name) => intent
+                .servers
+                .get(name)
+                .map(|servers| render::nftables::owner(&intent.node, servers, &self.options))
+                .transpose()
+                .map_err(|error| sync::Error::Unwritable {
+                    object: format!("Service {name}"),
+                    what: error.to_string(),
+                }),
+            // No rules come of these yet.
+            Owner::Policy(_) => Ok(None),
+        }
+    }
+
+    /// New rules stand before old ones go: a packet always meets one of the two.
+    fn remove_others(&mut self) {
+        if !self.others_due {
+            return;
+        }
+        let removed = || -> Result<(), sync::Error> {
+            let cleaned = Iptables::open()?.cleanup()?;
+            if !cleaned.chains.is_empty() {
+                info!("removed the rules of iptables mode: {} chains", cleaned.chains.len());
+            }
+            let left = sync::kube_proxy::remove_leftovers()?;
+            if !left.is_empty() {
+                info!("removed what kube-proxy had left: {left}");
+            }
+            Ok(())
+        };
+        match removed() {
+            Ok(()) => self.others_due = false,
+            Err(error) => warn!("{error}; rules of iptables mode stay until the next change"),
+        }
+    }
+}
+
+impl Dataplane for NftablesDataplane {
+    fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error> {
+        let services = intent.servers.keys().cloned().map(Owner::Service);
+        let owners: BTreeSet<Owner> = services.chain([Owner::Node]).collect();
+        let mut unsayable: BTreeMap<Owner, sync::Error> = BTreeMap::new();
+        for owner in &owners {
+            if let Err(error) = self.part(intent, owner) {
+                unsayable.insert(owner.clone(), error);
+            }
+        }
+        let (options, mut kernel_refused) = (self.options, Vec::new());
+        // One owner's part at a time: all of them at once would be most of the agent's memory.
+        let sayable = || owners.iter().filter(|owner| !unsayable.contains_key(owner));
+        let part = |owner: &Owner| match owner {
+            Owner::Service(name) => intent
+                .servers
+                .get(name)
+                .and_then(|servers| render::nftables::owner(&intent.node, servers, &options).ok()),
+            _ => Some(render::nftables::node(&intent.node, &options)),
+        };
+        let written = self.kernel.reconcile_parts(&options, &mut |take| {
+            sayable().filter_map(|owner| Some((owner, part(owner)?))).for_each(|(owner, part)| {
+                take(owner, &part);
+            });
+        })?;
+        kernel_refused.extend(written.refused.iter().map(|(owner, _)| owner.clone()));
+        self.uses = Uses::default();
+        for owner in sayable().filter(|owner| !kernel_refused.contains(owner)) {
+            let part = part(owner);
+            let change = diff(&self.uses, [(None, part.as_ref())]);
+            self.uses.advance(&change);
+        }
+        self.remove_others();
+        let mut outcome = Outcome::from(written);
+        outcome.refused.extend(unsayable);
+        Ok(outcome)
+    }
+
+    fn apply(
+        &mut self,
+        accepted: &Intent,
+        next: &Intent,
+        owners: &BTreeSet<Owner>,
+    ) -> Result<Outcome, sync::Error> {
+        // Elements of every owner depend on how Pods are recognised.
+        if owners.contains(&Owner::Node) && accepted.node.local_traffic != next.node.local_traffic {
+            return self.reconcile(next);
+        }
+        let mut refused = Vec::new();
+        let mut parts = Vec::new();
+        for owner in owners {
+            match (self.part(accepted, owner), self.part(next, owner)) {
+                (Ok(old), Ok(new)) => parts.push((old, new)),
+                (_, Err(error)) | (Err(error), _) => refused.push((owner.clone(), error)),
+            }
+        }
+        let pairs = parts.iter().map(|(old, new)| (old.as_ref(), new.as_ref()));
+        let change: Change = diff(&self.uses, pairs);
+        if change.is_empty() {
+            self.uses.advance(&change);
+            return Ok(Outcome { refused, ..Outcome::default() });
+        }
+        let written = match self.kernel.apply(&change) {
+            Err(error @ sync::Error::OutOfStep { .. }) => {
+                warn!("{error}; comparing with the kernel");
+                return self.reconcile(next);
+            }
+            written => written?,
+        };
+        self.uses.advance(&change);
+        self.remove_others();
+        let mut outcome = Outcome::from(written);
+        outcome.refused.extend(refused);
+        Ok(outcome)
+    }
+
+    fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {
+        Ok(vec![self.kernel.socket().port()?])
+    }
+
+    fn touched(&mut self, heard: &Heard, _: &Intent) -> Result<Option<String>, sync::Error> {
+        if heard.overrun {
+            return Ok(Some("others changed more than could be heard".into()));
+        }
+        let ours = heard.changes.iter().find(|change| change.table == names::TABLE);
+        Ok(ours.map(ToString::to_string))
+    }
+}
