@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use intake::Delivery;
-use model::{Change, Cluster, Owner};
+use model::{Change, Cluster, NamespacedName, Owner};
 use plan::{Config, Intent, Planner};
 use sync::watch::Heard;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -21,6 +21,25 @@ use crate::left_out::LeftOut;
 use crate::pace::Backoff;
 use crate::repair::{Cause, Repair};
 use crate::views::{Changes, Synced, View};
+
+/// What comes to the agent.
+pub(crate) struct Inputs {
+    /// What the source says.
+    pub(crate) deliveries: Receiver<Delivery>,
+    /// What others change in nf_tables.
+    pub(crate) foreign: UnboundedReceiver<Heard>,
+    /// What the operator changes.
+    pub(crate) orders: UnboundedReceiver<Order>,
+}
+
+/// A change of the operator's mind that can be followed in place.
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    /// Plan everything anew by this.
+    pub(crate) routing: Option<Config>,
+    /// The least time between the end of a write and the next.
+    pub(crate) rest: Option<Duration>,
+}
 
 /// One node's agent.
 pub(crate) struct Agent<D> {
@@ -38,6 +57,8 @@ pub(crate) struct Agent<D> {
     /// Owners whose rules the kernel would not take; they are tried again when they change.
     refused: BTreeSet<Owner>,
     repair: Repair,
+    /// What others did to our rules since they were last compared.
+    deed: Option<String>,
     /// When a failed write is tried again.
     retry: Option<Instant>,
     /// The least time between the end of a write and the next.
@@ -66,6 +87,7 @@ impl<D: Dataplane> Agent<D> {
             accepted: None,
             refused: BTreeSet::new(),
             repair: Repair::new(Instant::now()),
+            deed: None,
             retry: None,
             rest,
             rested: Instant::now(),
@@ -76,12 +98,8 @@ impl<D: Dataplane> Agent<D> {
     }
 
     /// Works until the source ends; `once` ends it after the first write.
-    pub(crate) async fn run(
-        &mut self,
-        mut source: Receiver<Delivery>,
-        mut foreign: UnboundedReceiver<Heard>,
-        once: bool,
-    ) -> Result<()> {
+    pub(crate) async fn run(&mut self, inputs: Inputs, once: bool) -> Result<()> {
+        let Inputs { deliveries: mut source, mut foreign, mut orders } = inputs;
         loop {
             let wake = self.retry.unwrap_or_else(|| self.repair.next());
             tokio::select! {
@@ -90,6 +108,7 @@ impl<D: Dataplane> Agent<D> {
                     None => return Ok(()),
                 },
                 Some(heard) = foreign.recv() => self.hear(&heard),
+                Some(order) = orders.recv() => self.follow(order),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             if self.complete {
@@ -145,6 +164,22 @@ impl<D: Dataplane> Agent<D> {
         }
     }
 
+    /// Plans everything anew if routing is to be another; what differs is then written.
+    fn follow(&mut self, order: Order) {
+        if let Some(rest) = order.rest {
+            self.rest = rest;
+        }
+        let Some(routing) = order.routing else { return };
+        self.planner = Planner::new(routing);
+        let service = |name: &NamespacedName| Owner::Service(name.clone());
+        self.pending.extend(self.cluster.services().keys().map(service));
+        self.pending.insert(Owner::Node);
+        // The new planner has never asked for these, so it will not say that they are gone.
+        let written = self.accepted.iter().flat_map(|accepted| accepted.servers.keys());
+        self.unwritten.extend(written.map(service));
+        self.unwritten.insert(Owner::Node);
+    }
+
     /// Somebody else changed something in nf_tables.
     fn hear(&mut self, heard: &Heard) {
         let Some(accepted) = &self.accepted else { return };
@@ -152,6 +187,7 @@ impl<D: Dataplane> Agent<D> {
             Ok(None) => {}
             Ok(Some(what)) => {
                 warn!("{what}; comparing with the kernel");
+                self.deed.get_or_insert(what);
                 self.repair.suspect();
             }
             Err(error) => {
@@ -187,6 +223,7 @@ impl<D: Dataplane> Agent<D> {
         concerned.extend(std::mem::take(&mut self.unwritten));
         concerned.retain(|owner| !self.refused.contains(owner));
         let took = start.elapsed();
+        let deed = if full { self.deed.take() } else { None };
         if full {
             self.repair.compared(Instant::now(), took);
         }
@@ -204,6 +241,7 @@ impl<D: Dataplane> Agent<D> {
             outcome: &outcome,
             full,
             repaired: outcome.messages > 0 && compare == Some(Cause::Foreign),
+            foreign: deed.as_deref(),
             drifted: outcome.messages > 0 && compare == Some(Cause::Audit),
             took,
             forgotten,

@@ -3,12 +3,14 @@
 
 mod agent;
 mod cli;
+mod cli_lab;
 mod commands;
 mod dataplane;
 mod flows;
 mod journal;
 mod left_out;
 mod pace;
+mod reload;
 mod repair;
 mod tuning;
 mod views;
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Lab(arguments) => commands::lab::run(&arguments),
         Command::Cleanup(arguments) => {
             journal::start(&journal::of_flags(&cli.log));
             commands::cleanup::run(&arguments)

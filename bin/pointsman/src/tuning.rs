@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use config::Conntrack;
 use sync::conntrack::sysctls::{self, Setting, Timeout, Wishes};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// kube-proxy's defaults: nobody chose them for this host, so they may shorten its timeouts and not
 /// prolong them.
@@ -28,6 +28,16 @@ pub(crate) fn conntrack(said: &Conntrack) {
             Ok(()) => info!(setting, from, to, "kernel setting"),
             Err(error) => warn!("{error}; it stays {from}"),
         }
+    }
+}
+
+/// How readily the kernel kills this process when memory runs out. As with kube-proxy, a failure is
+/// of interest at `-v 2` alone: a container may lack the right.
+pub(crate) fn oom_score(score: i32) {
+    let path = "/proc/self/oom_score_adj";
+    match fs::write(path, score.to_string()) {
+        Ok(()) => debug!(score, "{path}"),
+        Err(error) => debug!("{path}: {error}; it stays as it is"),
     }
 }
 

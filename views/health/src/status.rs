@@ -233,6 +233,11 @@ impl Status {
         self.sockets
     }
 
+    /// The operator expects changes to be written within another time.
+    pub fn set_sync_timeout(&mut self, timeout: Duration) {
+        self.expectations.sync_timeout = timeout;
+    }
+
     /// What is expected.
     #[must_use]
     pub fn expectations(&self) -> &Expectations {

@@ -72,7 +72,7 @@ fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
         contents.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
         return Ok((cluster, contents.errors.len()));
     }
-    let (mut deliveries, _source) = run::start_api(meant, None)?;
+    let (mut deliveries, _source) = run::start_api(meant, run::Reports::default())?;
     let complete = async {
         while let Some(delivery) = deliveries.recv().await {
             delivery.notices.iter().for_each(say);

@@ -9,7 +9,7 @@ use config::flags::ProxyFlags;
 use config::{Meant, ProxyMode, Task};
 use health::Health;
 use intake::Delivery;
-use intake::api::{ApiOptions, ApiSource};
+use intake::api::{ApiOptions, ApiSource, EventQueue, event_queue};
 use intake::folder::FolderSource;
 use model::Change;
 use render::iptables::Options;
@@ -19,12 +19,14 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tracing::{debug, info, warn};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Inputs};
 use crate::cli::{CleanupArguments, OutputFormat, RunArguments};
 use crate::dataplane::{Dataplane, IptablesDataplane, NftablesDataplane};
+use crate::reload::{self, Reach};
 use crate::views::View;
 use crate::views::dns::DnsView;
-use crate::views::health::{HealthView, Serving, follow_watches};
+use crate::views::events::EventsView;
+use crate::views::health::{HealthView, Served, Serving, follow_watches};
 use crate::views::status::StatusView;
 use crate::{journal, tuning};
 
@@ -52,11 +54,15 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<()> {
 
 /// What is meant by the flags and the file of `--config`; starts the log.
 pub(crate) fn meant(said: &ProxyFlags) -> Result<Meant> {
-    let host_name = nix::unistd::gethostname().unwrap_or_default();
-    let (meant, warnings) = config::load(said, &host_name.to_string_lossy())?;
+    let (meant, warnings) = config::load(said, &host_name())?;
     journal::start(&meant.logging);
     warnings.iter().for_each(|warning| warn!("{warning}"));
     Ok(meant)
+}
+
+/// What the host calls itself.
+pub(crate) fn host_name() -> String {
+    nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 fn write_config(meant: &Meant, path: &Path) -> Result<()> {
@@ -92,25 +98,42 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     if let Some(dns) = DnsView::start(&arguments.dns)? {
         views.push(Box::new(dns));
     }
-    let health =
-        if arguments.once { None } else { Some(HealthView::start(node, serving(meant)?)?) };
-    let status = health.as_ref().map(HealthView::health);
-    views.extend(health.map(|view| Box::new(view) as Box<dyn View>));
-    if let Some(health) = &status {
-        views.push(Box::new(StatusView::start(node, meant.mode.name(), health.clone())?));
+    let (mut served, mut events) = (None, None);
+    if !arguments.once {
+        tuning::oom_score(meant.oom_score_adj);
+        let sink = if meant.source.manifests.is_none() {
+            let (sink, queue) = event_queue();
+            events = Some(queue);
+            views.push(Box::new(EventsView::new(sink.clone(), node)));
+            Some(sink)
+        } else {
+            None
+        };
+        let health = HealthView::start(node, serving(meant)?, sink)?;
+        let handle = health.served();
+        views.push(Box::new(health));
+        views.push(Box::new(StatusView::start(node, meant.mode.name(), handle.health())?));
+        served = Some(handle);
     }
     let (heard, foreign) = mpsc::unbounded_channel();
     let _watch =
         sync::watch::Watch::start(&dataplane.ports()?, move |news| heard.send(news).is_ok())
             .context("changes of nf_tables by others cannot be heard of")?;
-    let (deliveries, source) = start(meant, status)?;
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let reports = Reports { health: served.as_ref().map(Served::health), events };
+    let (deliveries, source) = start(meant, reports)?;
+    let inputs = Inputs { deliveries, foreign, orders: ordered };
+    let reach = Reach { orders, served };
     let mode = meant.mode.name();
     info!(%node, mode, "started; nothing is written before every list is complete");
     let mut agent = Agent::new(meant.routing.clone(), dataplane, views, rest(meant));
     let stopped = runtime()?.block_on(async {
         tokio::select! {
-            ended = agent.run(deliveries, foreign, arguments.once) => ended.map(|()| None),
+            ended = agent.run(inputs, arguments.once) => ended.map(|()| None),
             signal = stop_signal() => signal.map(Some),
+            changed = reload::follow(&arguments.proxy, meant.clone(), &reach) => {
+                changed.map(|()| None)
+            }
         }
     })?;
     match stopped {
@@ -124,12 +147,12 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
 
 /// kube-proxy rests for a second between two syncs because each costs it that much. Here whatever
 /// waits is written at once and together; an operator who says another time gets it.
-fn rest(meant: &Meant) -> Duration {
+pub(crate) fn rest(meant: &Meant) -> Duration {
     let said = meant.pace.min_sync_period;
     if said == Duration::from_secs(1) { Duration::ZERO } else { said }
 }
 
-fn serving(meant: &Meant) -> Result<Serving> {
+pub(crate) fn serving(meant: &Meant) -> Result<Serving> {
     let configz = serde_json::to_value(&meant.effective)?;
     Ok(Serving {
         healthz: meant.healthz,
@@ -156,22 +179,28 @@ fn flag(word: String) -> Option<(String, String)> {
     Some((name.into(), value.into()))
 }
 
+/// What the thread that reads tells, and to whom.
+#[derive(Default)]
+pub(crate) struct Reports {
+    /// Hears how the watches fare.
+    pub(crate) health: Option<Health>,
+    /// What is posted to the API.
+    pub(crate) events: Option<EventQueue>,
+}
+
 /// Starts a thread that reads the cluster and the machine, and hands on what they say.
-fn start(meant: &Meant, status: Option<Health>) -> Result<(Receiver<Delivery>, Source)> {
+fn start(meant: &Meant, reports: Reports) -> Result<(Receiver<Delivery>, Source)> {
     match &meant.source.manifests {
         Some(folder) => {
             let source = FolderSource::new(folder);
             spawn(move |deliveries| async move { Ok(source.run(deliveries).await?) })
         }
-        None => start_api(meant, status),
+        None => start_api(meant, reports),
     }
 }
 
 /// The thread of [`start`], for the Kubernetes API.
-pub(crate) fn start_api(
-    meant: &Meant,
-    status: Option<Health>,
-) -> Result<(Receiver<Delivery>, Source)> {
+pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Delivery>, Source)> {
     let options = ApiOptions {
         kubeconfig: meant.source.kubeconfig.clone(),
         master: meant.source.master.clone(),
@@ -181,15 +210,23 @@ pub(crate) fn start_api(
         let source = ApiSource::new(options).await?;
         let states = source.states();
         let follow = async {
-            match status {
+            match reports.health {
                 Some(health) => follow_watches(health, states).await,
                 None => drop(states),
+            }
+            std::future::pending().await
+        };
+        let events = reports.events.map(|queue| source.post_events(queue));
+        let post = async {
+            if let Some(posting) = events {
+                posting.await;
             }
             std::future::pending().await
         };
         tokio::select! {
             ended = source.run(deliveries) => Ok(ended?),
             () = follow => Ok(()),
+            () = post => Ok(()),
         }
     })
 }

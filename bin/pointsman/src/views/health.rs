@@ -13,7 +13,7 @@ use health::node_port_servers::{NodePortServers, PortEvent};
 use health::node_ports::{Checks, NodePorts};
 use health::server::{Listen, Sources, serve};
 use health::{Expectations, Health, Moment, Pages, Status, Watch};
-use intake::api::{Kind, WatchStates};
+use intake::api::{EventSink, Kind, WatchStates};
 use model::{Cluster, Family, Notice, Owner};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -49,11 +49,14 @@ pub(crate) struct HealthView {
     checks: watch::Sender<Arc<Checks>>,
     no_local: NoLocalEndpoints,
     clashes: BTreeSet<String>,
+    /// Where there is an API.
+    events: Option<EventSink>,
+    served: Served,
 }
 
 impl HealthView {
     /// Starts the servers in a thread of their own: a long write must not delay an answer.
-    pub(crate) fn start(node: &str, serving: Serving) -> Result<Self> {
+    pub(crate) fn start(node: &str, serving: Serving, events: Option<EventSink>) -> Result<Self> {
         let started = Moment::now();
         let expectations = Expectations {
             sync_timeout: serving.sync_timeout,
@@ -75,11 +78,23 @@ impl HealthView {
         };
         let metrics = Arc::new(Metrics::new(&setup, health.clone()));
         let (checks, wanted) = watch::channel(Arc::new(Checks::new()));
-        let ports = NodePortServers::new(health.clone(), wanted, name_port_event);
-        let listens = Listen::both(serving.healthz, serving.metrics, serving.hard_fail);
+        let (sink, reporter) = (events.clone(), node.to_owned());
+        let ports = NodePortServers::new(health.clone(), wanted, move |event| {
+            if let Some(sink) = &sink {
+                sink.tell(super::events::of_port(&event, &reporter));
+            }
+            name_port_event(event);
+        });
+        let (listens, listening) =
+            watch::channel(Listen::both(serving.healthz, serving.metrics, serving.hard_fail));
         let sources = Sources::new(health.clone(), metrics.clone(), serving.pages);
+        let served = Served { listens, sources: sources.clone() };
         let runtime = runtime()?;
-        let work = move || runtime.block_on(serve_all(listens, sources, ports));
+        let work = move || {
+            runtime.block_on(async {
+                tokio::join!(serve_all(listening, sources), ports.run());
+            });
+        };
         thread::Builder::new().name("health".into()).spawn(work)?;
         Ok(Self {
             health,
@@ -89,17 +104,48 @@ impl HealthView {
             checks,
             no_local: NoLocalEndpoints::default(),
             clashes: BTreeSet::new(),
+            events,
+            served,
         })
     }
 
-    /// A handle for what else reports: the watches.
-    pub(crate) fn health(&self) -> Health {
-        self.health.clone()
+    /// A handle for what else reports, and for what changes.
+    pub(crate) fn served(&self) -> Served {
+        self.served.clone()
     }
 
     fn tell_node(&self, cluster: &Cluster) {
         let node = cluster.node(&self.node).map(AsRef::as_ref);
         self.health.report(|status| status.node(node));
+    }
+}
+
+/// What is served, while it is served.
+#[derive(Clone)]
+pub(crate) struct Served {
+    listens: watch::Sender<Vec<Listen>>,
+    sources: Sources,
+}
+
+impl Served {
+    pub(crate) fn health(&self) -> Health {
+        self.sources.health.clone()
+    }
+
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.sources.metrics.clone()
+    }
+
+    /// The configuration is another one: pages tell of it, and listeners move.
+    pub(crate) fn change(&self, serving: Serving) {
+        let listens = Listen::both(serving.healthz, serving.metrics, serving.hard_fail);
+        self.sources.set_pages(serving.pages);
+        self.sources.health.report(|status| status.set_sync_timeout(serving.sync_timeout));
+        self.listens.send_if_modified(|now| {
+            let moves = *now != listens;
+            *now = listens;
+            moves
+        });
     }
 }
 
@@ -128,25 +174,32 @@ pub(crate) async fn follow_watches(health: Health, mut states: watch::Receiver<W
     }
 }
 
-async fn serve_all(listens: Vec<Listen>, sources: Sources, ports: NodePortServers) {
-    let mut servers = JoinSet::new();
-    for listen in listens {
-        let sources = sources.clone();
-        servers.spawn(async move {
-            serve(&listen, sources, |refused| warn!("{refused}; it is tried again")).await
-        });
-    }
-    servers.spawn(async move {
-        ports.run().await;
-        std::future::pending().await
-    });
-    while let Some(ended) = servers.join_next().await {
-        if let Ok(Err(failure)) = ended {
-            // bindAddressHardFail: the operator would rather have no proxy than a silent one. The
-            // rules stay.
-            error!("{failure}");
-            std::process::exit(1);
+/// Serves where it is wanted, until nobody can want anything else.
+async fn serve_all(mut listening: watch::Receiver<Vec<Listen>>, sources: Sources) {
+    loop {
+        let mut servers = JoinSet::new();
+        for listen in listening.borrow_and_update().clone() {
+            let sources = sources.clone();
+            servers.spawn(async move {
+                serve(&listen, sources, |refused| warn!("{refused}; it is tried again")).await
+            });
         }
+        loop {
+            tokio::select! {
+                changed = listening.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+                Some(ended) = servers.join_next() => if let Ok(Err(failure)) = ended {
+                    // bindAddressHardFail: the operator would rather have no proxy than a silent
+                    // one. The rules stay.
+                    error!("{failure}");
+                    std::process::exit(1);
+                },
+            }
+        }
+        // A port that stays must be free for its next listener.
+        servers.shutdown().await;
     }
 }
 
@@ -203,6 +256,9 @@ impl View for HealthView {
             if synced.drifted {
                 self.metrics.drift_found(family);
             }
+        }
+        if let Some(events) = &self.events {
+            self.metrics.events_dropped(events.dropped());
         }
         self.metrics.refused_owners(synced.outcome.refused.len() as u64);
         if self.node_ports.update(synced.intent, synced.cluster, synced.owners) {

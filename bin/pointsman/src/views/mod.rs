@@ -1,6 +1,7 @@
 //! What reads along with the agent. A view never writes back into the path.
 
 pub(crate) mod dns;
+pub(crate) mod events;
 pub(crate) mod health;
 pub(crate) mod status;
 
@@ -31,6 +32,8 @@ pub(crate) struct Synced<'a> {
     pub(crate) full: bool,
     /// Whether somebody else had changed our rules.
     pub(crate) repaired: bool,
+    /// What they did, if that is known.
+    pub(crate) foreign: Option<&'a str>,
     /// Whether an audit found that the kernel held something else.
     pub(crate) drifted: bool,
     pub(crate) took: Duration,

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // tests: helpers beside the test functions
 
+mod api;
 mod bad_input;
+mod events;
 mod lesson;
 mod names;
 mod nftables;
 mod operation;
+mod reload;
 mod restart;
 mod stage;
 mod start;

@@ -3,6 +3,7 @@
 //! Telling is never waited for. What comes too fast, or while nobody takes it, is dropped and
 //! counted. An API that is away, or does not let us post, costs one line of log.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -56,7 +57,7 @@ pub struct Event {
     /// How grave it is.
     pub severity: Severity,
     /// Why, as one stable word in PascalCase.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What was done or tried, as one stable word in PascalCase.
     pub action: &'static str,
     /// One sentence for the operator; beyond 1,000 bytes it is cut.
@@ -258,7 +259,7 @@ fn first(event: &Event, node: &str) -> Posted {
             ..ObjectMeta::default()
         },
         type_: Some(format!("{:?}", event.severity)),
-        reason: Some(event.reason.into()),
+        reason: Some(event.reason.to_string()),
         action: Some(event.action.into()),
         note: Some(cut(&event.note)),
         event_time: Some(MicroTime(now)),
@@ -278,7 +279,7 @@ fn again(mut posted: Posted) -> Posted {
 
 /// The same for all who say the same.
 fn fingerprint(event: &Event) -> String {
-    let said = [event.object.kind, event.reason, event.action, &event.note].join("\n");
+    let said = [event.object.kind, &event.reason, event.action, &event.note].join("\n");
     Sha256::digest(said).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

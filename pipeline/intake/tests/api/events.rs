@@ -101,7 +101,7 @@ fn event(kind: &'static str, name: &str, note: &str, of_cluster: bool) -> Event 
     Event {
         object: ObjectRef::new(kind, name),
         severity: Severity::Warning,
-        reason: "Conflict",
+        reason: "Conflict".into(),
         action: "LeaveOut",
         note: note.into(),
         of_cluster,

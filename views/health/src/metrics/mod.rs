@@ -287,6 +287,11 @@ impl Metrics {
         self.own.flush_repairs.with(&[&family.to_string()]).inc();
     }
 
+    /// How many Kubernetes Events were dropped since the start.
+    pub fn events_dropped(&self, total: u64) {
+        self.own.events_dropped.with(&[]).inner().store(total, Ordering::Relaxed);
+    }
+
     /// Everything that is left out now: objects by kind and reason, each counted once.
     pub fn skipped<'a>(&self, notices: impl IntoIterator<Item = &'a Notice>) {
         let objects: BTreeSet<_> =

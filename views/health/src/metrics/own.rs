@@ -12,6 +12,7 @@ pub(super) struct Own {
     pub(super) clock_skew: Series<Counter>,
     pub(super) drift_found: Series<Counter>,
     pub(super) flush_repairs: Series<Counter>,
+    pub(super) events_dropped: Series<Counter>,
     pub(super) skipped: Series<Number>,
     pub(super) refused: Series<Number>,
     pub(super) conntrack_entries: Series<Number>,
@@ -38,6 +39,11 @@ impl Own {
                 "pointsman_flush_repairs_total",
                 &["ip_family"],
                 "Repairs after somebody else flushed or deleted our rules",
+            ),
+            events_dropped: names.counter(
+                "pointsman_events_dropped_total",
+                &[],
+                "Kubernetes Events that came too fast or could not be posted",
             ),
             skipped: names.gauge(
                 "pointsman_skipped_objects",
@@ -76,6 +82,7 @@ impl Own {
             ),
         };
         own.clock_skew.with(&[]);
+        own.events_dropped.with(&[]);
         own.refused.with(&[]);
         for family in setup.families.iter().map(ToString::to_string) {
             own.drift_found.with(&[&family]);

@@ -209,3 +209,62 @@ fn take_over_nothing(stage: &Stage) -> Running {
     stage.until("sticky answers", |stage| ask(&stage.lab, OUTSIDE, node_port()).server().is_some());
     agent
 }
+
+/// Our agent in nftables mode, once its table is all that routes.
+fn take_over_by_nftables(stage: &Stage) -> Running {
+    let mut program = stage.pointsman("run");
+    // Without a Node object there is no primary address.
+    program.args(["--proxy-mode=nftables", "--nodeport-addresses=10.9.0.0/24"]);
+    let agent = Running::start(program);
+    stage.until("our table is alone", |stage| {
+        let all = stage.tool("nft -s list ruleset");
+        all.contains("table ip pointsman")
+            && !["KUBE-SVC-", "KUBE-SERVICES", "KUBE-PROXY-CANARY", " kube-proxy {"]
+                .iter()
+                .any(|word| all.contains(word))
+    });
+    agent
+}
+
+fn assert_strangers_are_there(stage: &Stage) {
+    let all = stage.tool("nft -s list ruleset");
+    for word in ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "mine", "CNI-HOSTPORT-DNAT"] {
+        assert!(all.contains(word), "no {word}: {all}");
+    }
+}
+
+#[test]
+fn nftables_mode_takes_over_from_either_mode() {
+    let before: [fn(&Stage); 2] = [
+        |stage| KubeProxy { seed: 6, large: false }.write(stage),
+        |stage| feed(stage, "nft -f -", &nftables(node_address(1, Family::V4))),
+    ];
+    for kube_proxy in before {
+        let stage = stage();
+        kube_proxy(&stage);
+        under_connections(&stage, || drop(take_over_by_nftables(&stage)));
+        assert_strangers_are_there(&stage);
+    }
+}
+
+#[test]
+fn kube_proxy_takes_the_node_back_from_nftables_mode() {
+    let after: [fn(&Stage); 2] = [
+        |stage| KubeProxy { seed: 7, large: false }.write(stage),
+        |stage| feed(stage, "nft -f -", &nftables(node_address(1, Family::V4))),
+    ];
+    for kube_proxy in after {
+        let stage = stage();
+        let agent = take_over_by_nftables(&stage);
+        under_connections(&stage, || {
+            let (code, log) = agent.stop(nix::sys::signal::Signal::SIGTERM);
+            assert_eq!(code, Some(0), "{log}");
+            kube_proxy(&stage);
+            let output = stage.pointsman("cleanup").output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        });
+        let left = stage.tool("nft -s list ruleset");
+        assert!(!left.contains("table ip pointsman"), "{left}");
+        assert_strangers_are_there(&stage);
+    }
+}
