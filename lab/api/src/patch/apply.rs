@@ -308,7 +308,7 @@ fn take(object: &mut Value, path: &[Step]) {
         (Step::Item(keys), Value::Array(items)) => {
             let is = |item: &Value| {
                 keys.iter().all(|(key, wanted)| match item.get(*key) {
-                    Some(value) => value.to_string() == *wanted,
+                    Some(value) => wanted.parse().is_ok_and(|wanted: Value| *value == wanted),
                     None => wanted == "\"TCP\"",
                 })
             };

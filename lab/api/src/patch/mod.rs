@@ -35,10 +35,21 @@ impl Patch {
     pub(crate) fn go_text(&self) -> String {
         match self {
             Self::Json(patch) => patch.to_string(),
-            Self::Merge(patch) | Self::Strategic(patch) => go_text(patch),
+            Self::Merge(patch) => go_text(patch),
+            Self::Strategic(patch) => go_text(&without_ordered_lists(patch)),
             Self::Apply { config, .. } => go_text(config),
         }
     }
+}
+
+/// What is left of a strategic merge patch when a real server complains about it: merging has
+/// taken the lists out that came with an order, and the directives.
+fn without_ordered_lists(patch: &Value) -> Value {
+    let Value::Object(fields) = patch else { return patch.clone() };
+    let kept = fields.iter().filter(|(name, _)| {
+        !name.starts_with('$') && !fields.contains_key(&format!("$setElementOrder/{name}"))
+    });
+    kept.map(|(name, value)| (name.clone(), without_ordered_lists(value))).collect()
 }
 
 /// Changes an object by a JSON patch, a merge patch or a strategic merge patch.

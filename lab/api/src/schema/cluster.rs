@@ -237,9 +237,9 @@ pub(crate) static LEASE: Message = message(
 pub(crate) static CONFIG_MAP: Message = message(
     "ConfigMap",
     &[
-        f("binaryData", Map(&Bytes)),
-        f("data", Map(&Str)),
-        f("immutable", Bool),
-        f("metadata", Struct(&OBJECT_META)).written(),
+        f("binaryData", Map(&Bytes)).at(3),
+        f("data", Map(&Str)).at(2),
+        f("immutable", Bool).at(4),
+        f("metadata", Struct(&OBJECT_META)).at(1).written(),
     ],
 );

@@ -65,8 +65,14 @@ impl Server {
         )
     }
 
-    /// Answers until it is dropped; its connections end with it.
+    /// Answers until it is dropped; its connections end with it. Also empties namespaces that are
+    /// deleted.
     pub async fn run(self) {
+        let store = self.store.clone();
+        tokio::join!(self.accept(), store.empty_namespaces());
+    }
+
+    async fn accept(self) {
         let handler = Arc::new(handle::Handler { store: self.store, address: self.address });
         let mut connections = JoinSet::new();
         loop {

@@ -208,9 +208,10 @@ mod tests {
     use super::*;
     use crate::resource::{NAMESPACES, PODS, SERVICES};
 
-    fn target(
-        path: &str,
-    ) -> Option<(&'static str, Option<String>, Option<String>, Option<String>)> {
+    /// Plural, namespace, name, subresource.
+    type Parts = (&'static str, Option<String>, Option<String>, Option<String>);
+
+    fn target(path: &str) -> Option<Parts> {
         let target = Target::parse(path)?;
         Some((target.resource.plural, target.namespace, target.name, target.subresource))
     }

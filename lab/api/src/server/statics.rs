@@ -135,7 +135,8 @@ fn open_api_v3(path: &str, _query: &Query) -> Option<Answer> {
 /// The old form, for kubectl before 1.27: a document without types, so that it checks nothing
 /// itself and leaves it to the server.
 fn open_api_v2(headers: &HeaderMap) -> Answer {
-    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    // Asked for with an @, which no media type may contain: a real server answers with a dot.
+    const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     let accept = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("protobuf") {
         // Document: swagger (1) = "2.0", info (2) = title (1), version (2).

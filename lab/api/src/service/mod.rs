@@ -31,7 +31,8 @@ pub(crate) fn complete(
 
 /// Whether a Service has cluster IPs of its own.
 fn needs_address(service: &Value) -> bool {
-    ["ClusterIP", "LoadBalancer", "NodePort"].contains(&text(service, "/spec/type"))
+    // A type that nobody knows is for validation to refuse, not for the allocator to guess.
+    text(service, "/spec/type") != "ExternalName"
 }
 
 /// Whether a Service has ports on every node.

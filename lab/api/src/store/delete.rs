@@ -100,14 +100,16 @@ impl Store {
         }
         let grace = grace(resource, object, options);
         let waits = !finalizers.is_empty() || grace > 0 || *resource == NAMESPACES;
-        if !waits {
+        let marked = has(object, "/metadata/deletionTimestamp");
+        // A Pod that was given time and has none any more is seen to change before it is gone.
+        let shortened = marked && *resource == PODS;
+        if !waits && !shortened {
             return state.remove(resource, object);
         }
         if !finalizers.is_empty() {
             set(&mut going, &["metadata", "finalizers"], finalizers);
         }
         let before = number(object, "/metadata/deletionGracePeriodSeconds");
-        let marked = has(object, "/metadata/deletionTimestamp");
         // A grace period only ever gets shorter.
         if !marked || grace < before {
             let end = Timestamp::now() + grace.seconds();
@@ -129,7 +131,7 @@ impl Store {
             let applied = found.map(|stored| stored.applied.clone()).unwrap_or_default();
             state.put(resource, going, applied);
         }
-        None
+        if waits { None } else { state.remove(resource, object) }
     }
 
     /// Takes an owner away from the objects that it owns.

@@ -7,6 +7,7 @@
 mod bootstrap;
 mod delete;
 mod list;
+mod reading;
 mod settle;
 mod state;
 mod watch;
@@ -124,7 +125,9 @@ impl Store {
     ) -> Result<T, ApiError> {
         let mut state = self.lock();
         if dry_run {
-            return change(&mut state.clone());
+            let mut copy = state.clone();
+            copy.dry = true;
+            return change(&mut copy);
         }
         let result = change(&mut state);
         let version = state.version;

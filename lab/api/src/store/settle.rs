@@ -1,15 +1,17 @@
 //! What follows from a deletion: the garbage collector and the end of namespaces.
 //!
-//! A real cluster does this in controllers, some moments later. Here it is part of the change, so
+//! A real cluster collects in a controller, some moments later. Here it is part of the change, so
 //! that nobody ever sees an object whose owner is gone.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::delete::FOREGROUND;
 use super::state::State;
-use super::{DeleteOptions, Object, Store};
+use super::{DeleteOptions, Object, Store, WatchEvent, WatchOptions};
 use crate::Resource;
-use crate::object::{self, has, items, remove, set, text, texts};
+use crate::object::{self, has, items, text, texts};
 use crate::resource::NAMESPACES;
 
 impl State {
@@ -20,6 +22,14 @@ impl State {
                 .any(|owner| text(owner, "/uid") == uid)
         };
         let all = self.everything().filter(|(_, object)| owned(object));
+        all.map(|(resource, object)| (resource, object.clone())).collect()
+    }
+
+    fn inside(&self, namespace: &str) -> Vec<(&'static Resource, Object)> {
+        let inside = |resource: &Resource, object: &Value| {
+            resource.namespaced && object::namespace(object) == namespace
+        };
+        let all = self.everything().filter(|(resource, object)| inside(resource, object));
         all.map(|(resource, object)| (resource, object.clone())).collect()
     }
 
@@ -92,36 +102,60 @@ impl Store {
         any
     }
 
-    /// Empties the namespaces that go, and removes the empty ones.
+    /// Removes the namespaces that go and are empty.
     fn end_namespaces(&self, state: &mut State) -> bool {
         let going: Vec<_> = state
             .all(&NAMESPACES)
             .filter(|namespace| has(namespace, "/metadata/deletionTimestamp"))
+            .filter(|namespace| texts(namespace, "/metadata/finalizers").is_empty())
             .cloned()
             .collect();
         let mut any = false;
         for namespace in going {
-            let name = object::name(&namespace).to_owned();
-            let inside: Vec<_> = state
-                .everything()
-                .filter(|(resource, object)| {
-                    resource.namespaced && object::namespace(object) == name
-                })
-                .map(|(resource, object)| (resource, object.clone()))
-                .collect();
-            for (resource, object) in &inside {
-                if !has(object, "/metadata/deletionTimestamp") {
-                    any = true;
-                    self.begin(state, resource, object, &DeleteOptions::default());
-                }
-            }
-            if inside.is_empty() && texts(&namespace, "/metadata/finalizers").is_empty() {
-                let mut last = (*namespace).clone();
-                set(&mut last, &["spec"], Value::Object(serde_json::Map::new()));
-                remove(&mut last, &["spec", "finalizers"]);
-                any |= state.remove(&NAMESPACES, &last).is_some();
+            if state.inside(object::name(&namespace)).is_empty() {
+                any |= state.remove(&NAMESPACES, &namespace).is_some();
             }
         }
         any
+    }
+
+    /// Deletes what is in a namespace that goes. What takes its time keeps the namespace.
+    pub(super) fn empty_namespace(&self, name: &str) {
+        let emptied = self.transact(false, |state| {
+            let namespace = state.get(&NAMESPACES, "", name)?;
+            if has(&namespace, "/metadata/deletionTimestamp") {
+                for (resource, object) in state.inside(name) {
+                    if !has(&object, "/metadata/deletionTimestamp") {
+                        self.begin(state, resource, &object, &DeleteOptions::default());
+                    }
+                }
+                self.settle(state);
+            }
+            Ok(())
+        });
+        if let Err(error) = emptied {
+            tracing::debug!("the namespace {name} went by itself: {error}");
+        }
+    }
+
+    /// Empties namespaces that go, a moment after they were told to: whoever deletes a namespace
+    /// and its objects one by one finds them still there, as on a real server. Never ends.
+    pub(crate) async fn empty_namespaces(&self) {
+        /// Long enough for one kubectl to go through a manifest.
+        const MOMENT: Duration = Duration::from_millis(500);
+        loop {
+            let Ok(mut watch) = self.watch(&NAMESPACES, None, WatchOptions::default()) else {
+                return;
+            };
+            while let Some(event) = watch.next().await {
+                let (WatchEvent::Added(namespace) | WatchEvent::Modified(namespace)) = event else {
+                    continue;
+                };
+                if has(&namespace, "/metadata/deletionTimestamp") {
+                    tokio::time::sleep(MOMENT).await;
+                    self.empty_namespace(object::name(&namespace));
+                }
+            }
+        }
     }
 }

@@ -50,12 +50,14 @@ pub(super) struct State {
     depth: usize,
     /// The version after which the history is complete.
     pub(super) compacted: u64,
+    /// Whether this is a copy that is thrown away: its objects get no version of their own.
+    pub(super) dry: bool,
 }
 
 impl State {
     pub(super) fn new(depth: usize) -> Self {
         let (objects, history) = (BTreeMap::new(), VecDeque::new());
-        Self { version: 0, objects, history, depth, compacted: 0 }
+        Self { version: 0, objects, history, depth, compacted: 0, dry: false }
     }
 
     pub(super) fn all(&self, resource: &'static Resource) -> impl Iterator<Item = &Object> {
@@ -95,7 +97,9 @@ impl State {
         applied: Applied,
     ) -> Object {
         self.version += 1;
-        set(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
+        if !self.dry {
+            set(&mut object, &["metadata", "resourceVersion"], self.version.to_string());
+        }
         let key = key_of(&object);
         let object = Arc::new(object);
         let stored = Stored { object: object.clone(), applied };

@@ -108,6 +108,11 @@ fn a_dry_run_leaves_no_trace() {
     let version = store.version();
     let made = store.create(&SERVICES, "default", service("a"), &dry).unwrap().object;
     assert!(!text(&made, "/spec/clusterIP").is_empty());
+    assert_eq!(made["metadata"].get("resourceVersion"), None);
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
+    let patched = store.patch(&SERVICES, "default", "kubernetes", &patch, &dry).unwrap().object;
+    let kept = store.get(&SERVICES, "default", "kubernetes").unwrap();
+    assert_eq!(patched["metadata"]["resourceVersion"], kept["metadata"]["resourceVersion"]);
     let gone = DeleteOptions { dry_run: true, ..Default::default() };
     store.delete(&SERVICES, "default", "kubernetes", &gone).unwrap();
     assert_eq!(names(&store, &SERVICES), ["kubernetes"]);
@@ -186,6 +191,9 @@ fn a_namespace_goes_when_it_is_empty() {
     store.create(&PODS, "shop", pod("p", "node-0"), &options()).unwrap();
     let deleted = store.delete(&NAMESPACES, "", "shop", &DeleteOptions::default()).unwrap();
     assert_eq!(text(&deleted.object, "/status/phase"), "Terminating");
+    assert_eq!(names(&store, &SERVICES), ["kubernetes", "a"], "a moment for whoever deletes both");
+    store.empty_namespace("default");
+    store.empty_namespace("shop");
     assert_eq!(names(&store, &SERVICES), ["kubernetes"]);
     let refused = store.create(&SERVICES, "shop", service("b"), &options()).unwrap_err();
     assert_eq!(refused.code(), 403);
@@ -257,7 +265,7 @@ fn a_watch_begins_where_it_is_told() {
     let store = store();
     let before = store.version();
     store.create(&SERVICES, "default", service("a"), &options()).unwrap();
-    let mut told_by =
+    let told_by =
         |options: WatchOptions| told(&store.watch(&SERVICES, None, options).unwrap().ready());
     let from = |version| WatchOptions { version, ..Default::default() };
     assert_eq!(told_by(from(None)), ["+a", "+kubernetes"]);

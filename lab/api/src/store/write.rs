@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::state::State;
-use super::{Object, Store, conflict, not_found};
+use super::{Object, Store, conflict, not_found, reading};
 use crate::error::Cause;
-use crate::go_text::go_quoted;
 use crate::object::{self, has, remove, set, text, texts};
 use crate::patch::{Applied, Patch, apply, changed};
 use crate::resource::{NAMESPACES, SERVICE_CIDRS, SERVICES};
@@ -70,7 +69,7 @@ impl Store {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
-        let (mut object, warnings) = self.read_body(resource, &object, options)?;
+        let (mut object, warnings) = reading::body(resource, &object, options)?;
         identify(resource, namespace, &mut object)?;
         self.transact(options.dry_run, |state| {
             let object = self.insert(state, resource, object, &options.manager, None)?;
@@ -91,7 +90,7 @@ impl Store {
         object: Value,
         options: &WriteOptions,
     ) -> Result<Written, ApiError> {
-        let (mut object, warnings) = self.read_body(resource, &object, options)?;
+        let (mut object, warnings) = reading::body(resource, &object, options)?;
         let given = object::name(&object);
         if !given.is_empty() && given != name {
             let message = format!(
@@ -127,7 +126,7 @@ impl Store {
         self.transact(options.dry_run, |state| {
             let old = state.get(resource, namespace, name)?;
             let new = changed(&old, patch, resource.message, resource.kind)?;
-            let (new, warnings) = read_patched(resource, patch, &new, options)?;
+            let (new, warnings) = reading::patched(resource, patch, &new, options)?;
             let object = self.replace(state, resource, new, options, None)?;
             Ok(Written { object, created: false, warnings })
         })
@@ -148,7 +147,7 @@ impl Store {
         self.transact(options.dry_run, |state| {
             let mut new = (*state.get(resource, namespace, name)?).clone();
             change(&mut new);
-            let (new, warnings) = self.read_body(resource, &new, options)?;
+            let (new, warnings) = reading::body(resource, &new, options)?;
             let object = self.replace(state, resource, new, options, None)?;
             Ok(Written { object, created: false, warnings })
         })
@@ -200,7 +199,7 @@ impl Store {
             let (kind, group, name) = ("PatchOptions", "meta.k8s.io", String::new());
             return Err(ApiError::Invalid { kind, group, name, causes: vec![cause] });
         }
-        let (config, warnings) = self.read_config(resource, config, options)?;
+        let (config, warnings) = reading::config(resource, config, options)?;
         self.transact(options.dry_run, |state| {
             let stored = state.find(resource, namespace, name).cloned();
             let mut applied = stored.as_ref().map(|one| one.applied.clone()).unwrap_or_default();
@@ -219,54 +218,6 @@ impl Store {
             };
             Ok(Written { object, created, warnings })
         })
-    }
-
-    /// What a client applies, without anything that it did not say.
-    fn read_config(
-        &self,
-        resource: &'static Resource,
-        config: &Value,
-        options: &WriteOptions,
-    ) -> Result<(Value, Vec<String>), ApiError> {
-        let (_, warnings) = self.read_body(resource, config, options)?;
-        let mut config = config.clone();
-        set(&mut config, &["apiVersion"], resource.api_version());
-        set(&mut config, &["kind"], resource.kind);
-        Ok((config, warnings))
-    }
-
-    fn read_body(
-        &self,
-        resource: &'static Resource,
-        object: &Value,
-        options: &WriteOptions,
-    ) -> Result<(Value, Vec<String>), ApiError> {
-        let (kind, version) = (resource.kind, resource.version);
-        let cannot = |cause: &str| {
-            let what = format!("{kind} in version {version:?} cannot be handled as a {kind}");
-            ApiError::BadRequest(format!("{what}: {cause}"))
-        };
-        let mut reading = Reading::default();
-        let read = read(object, resource.message, &mut reading);
-        let mut read = read.map_err(|fault| cannot(&fault.text))?;
-        let problems = problems(options, &reading);
-        if options.field_validation == FieldValidation::Strict && !problems.is_empty() {
-            let problems = problems.join(", ");
-            return Err(cannot(&format!("strict decoding error: {problems}")));
-        }
-        for (field, wanted) in [("apiVersion", resource.api_version()), ("kind", kind.to_owned())] {
-            let given = text(&read, &format!("/{field}"));
-            if !given.is_empty() && given != wanted {
-                let message = format!(
-                    "the {field} in the data ({given}) does not match the expected {field} ({wanted})"
-                );
-                return Err(ApiError::BadRequest(message));
-            }
-            set(&mut read, &[field], wanted);
-        }
-        remove(&mut read, &["metadata", "managedFields"]);
-        let warned = options.field_validation == FieldValidation::Warn;
-        Ok((read, if warned { problems } else { Vec::new() }))
     }
 
     fn insert(
@@ -428,38 +379,4 @@ pub(super) fn preconditions(
         return Err(conflict(resource, name, cause));
     }
     Ok(())
-}
-
-fn problems(options: &WriteOptions, reading: &Reading) -> Vec<String> {
-    let unknown = reading.unknown.iter().map(|field| format!("unknown field {field:?}"));
-    options.problems.iter().cloned().chain(unknown).collect()
-}
-
-/// Reads what a patch made of an object. A real server blames the patch as a whole.
-fn read_patched(
-    resource: &'static Resource,
-    patch: &Patch,
-    new: &Value,
-    options: &WriteOptions,
-) -> Result<(Value, Vec<String>), ApiError> {
-    let blame = |cause: &str| {
-        let value = go_quoted(&patch.go_text());
-        let cause = Cause {
-            reason: "FieldValueInvalid",
-            message: format!("Invalid value: {value}: {cause}"),
-            field: "patch".to_owned(),
-        };
-        ApiError::Invalid { kind: "", group: "", name: String::new(), causes: vec![cause] }
-    };
-    let mut reading = Reading::default();
-    let read = read(new, resource.message, &mut reading);
-    let read = read.map_err(|fault| blame(&format!("unrecognized type: {}", fault.expected)))?;
-    let problems = problems(options, &reading);
-    match options.field_validation {
-        FieldValidation::Strict if !problems.is_empty() => {
-            Err(blame(&format!("strict decoding error: {}", problems.join(", "))))
-        }
-        FieldValidation::Warn => Ok((read, problems)),
-        FieldValidation::Strict | FieldValidation::Ignore => Ok((read, Vec::new())),
-    }
 }

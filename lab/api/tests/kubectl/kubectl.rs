@@ -21,7 +21,8 @@ pub struct Cluster {
     pub url: String,
     home: PathBuf,
     kubectl: PathBuf,
-    _runtime: tokio::runtime::Runtime,
+    /// Dropped, it ends the server.
+    _stop: tokio::sync::oneshot::Sender<()>,
 }
 
 /// The kubectl to test: `POINTSMAN_KUBECTL`, or the one in the path.
@@ -46,18 +47,26 @@ impl Cluster {
         let home =
             std::env::temp_dir().join(format!("pointsman-api-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&home).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
         let store = Store::new(options).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let server = runtime.block_on(Server::bind(address, store.clone())).unwrap();
-        let url = format!("http://{}", server.address());
-        std::fs::write(home.join("config"), server.kubeconfig()).unwrap();
-        runtime.spawn(server.run());
-        Self { store, url, home, kubectl: kubectl(), _runtime: runtime }
+        let (told, url) = std::sync::mpsc::channel();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let (served, file) = (store.clone(), home.join("config"));
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let address = "127.0.0.1:0".parse().unwrap();
+                let server = Server::bind(address, served).await.unwrap();
+                std::fs::write(file, server.kubeconfig()).unwrap();
+                told.send(format!("http://{}", server.address())).unwrap();
+                tokio::select! {
+                    () = server.run() => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let url = url.recv().unwrap();
+        Self { store, url, home, kubectl: kubectl(), _stop: stop }
     }
 
     pub fn home(&self) -> &Path {

@@ -3,7 +3,9 @@
 
 mod agent;
 mod cluster;
+mod http;
 mod kubectl;
+mod recordings;
 mod transcript;
 mod verbs;
 mod wire;
