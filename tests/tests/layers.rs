@@ -55,6 +55,11 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("pointsman-dns", &["pointsman-model"]),
         ("pointsman-health", &["pointsman-model", "pointsman-plan"]),
         ("pointsman-lab", &["pointsman-model"]),
+        ("pointsman-lab-api", &[] as &[_]),
+        (
+            "pointsman-lab-cluster",
+            &["pointsman-model", "pointsman-intake", "pointsman-lab", "pointsman-lab-api"],
+        ),
     ])
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use lab_api::{Server, Store, StoreOptions};
 use lab_cluster::{Cluster, ClusterOptions, node_name};
 use model::Family;
@@ -26,6 +26,9 @@ use crate::commands::run::runtime;
 /// own there.
 pub(super) const INSIDE: &str = "/run/pointsman";
 
+/// What it says to who starts it by hand.
+const STARTED_BY_UP: &str = "`pointsman lab hold` is started by `pointsman lab up` alone";
+
 /// How long the agents may take until their first rules are written.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -40,6 +43,7 @@ pub(super) fn kubeconfig(api: SocketAddr) -> String {
 }
 
 pub(super) fn hold(arguments: &UpArguments) -> Result<()> {
+    ensure!(lab::sandbox::inside(), STARTED_BY_UP);
     // The terminal that started it may close.
     nix::unistd::setsid().context("cannot leave the terminal")?;
     tracing_subscriber::fmt()
@@ -63,7 +67,7 @@ fn options(arguments: &UpArguments) -> ClusterOptions {
 async fn live(arguments: &UpArguments) -> Result<()> {
     let api = std::net::TcpListener::from(inherited(std::io::stdin())?);
     let control = std::os::unix::net::UnixListener::from(inherited(std::io::stdout())?);
-    let address = api.local_addr().context("standard input is not the API's listener")?;
+    let address = api.local_addr().context(STARTED_BY_UP)?;
     let options = options(arguments);
     let store = Store::new(StoreOptions {
         service_cidrs: options.service_cidrs(),
@@ -85,7 +89,7 @@ async fn live(arguments: &UpArguments) -> Result<()> {
 /// One of the descriptors that `up` has opened for this process.
 fn inherited(stream: impl AsFd) -> Result<OwnedFd> {
     let owned = stream.as_fd().try_clone_to_owned();
-    owned.context("`pointsman lab hold` is started by `pointsman lab up` alone")
+    owned.context(STARTED_BY_UP)
 }
 
 /// The API answers at one address in the machine's own network, on each node and in here.
