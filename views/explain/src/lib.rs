@@ -7,6 +7,7 @@ mod decide;
 mod fate;
 pub mod nftables;
 mod packet;
+pub mod policy;
 mod trace;
 
 pub use decide::{Mode, Verdict, decide, source_class};

@@ -12,6 +12,7 @@ mod local_ready;
 mod node;
 mod planner;
 mod policy;
+mod policy_world;
 mod properties;
 mod routes;
 mod services;
