@@ -227,7 +227,7 @@ fn take_over_by_nftables(stage: &Stage) -> Running {
 }
 
 fn assert_strangers_are_there(stage: &Stage) {
-    let all = stage.tool("nft -s list ruleset");
+    let all = saved(stage, "ipv4");
     for word in ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT", "mine", "CNI-HOSTPORT-DNAT"] {
         assert!(all.contains(word), "no {word}: {all}");
     }
