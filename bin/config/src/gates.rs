@@ -17,6 +17,30 @@ pub struct FeatureGates {
     pub logging_alpha_options: bool,
 }
 
+/// A gate that is known, and whether it is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gate {
+    /// Its name.
+    pub name: &'static str,
+    /// How far the feature has come, as `kubernetes_feature_enabled` writes it: `ALPHA`, `BETA`, or
+    /// nothing for general availability.
+    pub stage: &'static str,
+    /// Whether it is on.
+    pub enabled: bool,
+}
+
+/// Every gate that is known, with what `featureGates` says of it.
+pub fn gates(said: &BTreeMap<String, bool>) -> impl Iterator<Item = Gate> + '_ {
+    KNOWN.iter().map(|&(name, stage, _)| {
+        let stage = match stage {
+            Stage::Alpha => "ALPHA",
+            Stage::Beta => "BETA",
+            Stage::Stable | Stage::Locked => "",
+        };
+        Gate { name, stage, enabled: value(said, name) }
+    })
+}
+
 /// How far a feature has come, which the gates AllAlpha and AllBeta go by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {

@@ -33,7 +33,7 @@ pub use defaults::{HEALTHZ_PORT, METRICS_PORT};
 pub use duration::{BadDuration, MetaDuration};
 pub use error::{Error, Fault, Warning};
 pub use flags::{ProxyFlags, normalize};
-pub use gates::FeatureGates;
+pub use gates::{FeatureGates, Gate, gates};
 pub use meant::{Conntrack, LogFormat, Logging, Meant, Pace, ProxyMode, Source, Task};
 pub use reload::{Fixed, Part, Reload, reload};
 pub use startup::{StartupCheck, StartupFacts};

@@ -9,6 +9,7 @@ mod dataplane;
 mod flows;
 mod journal;
 mod left_out;
+mod meters;
 mod pace;
 mod reload;
 mod repair;

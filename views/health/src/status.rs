@@ -23,8 +23,8 @@ pub struct Expectations {
     /// A watch that heard nothing for so long is stale. Servers send a bookmark about every minute,
     /// and a connection that is silent for 90 s is replaced; one more minute lets that succeed.
     pub watch_silence: Duration,
-    /// Whether there should be a Node object. Without one (manifests from a folder), the node
-    /// always counts as eligible.
+    /// Whether there should be a Node object. Where there need not be one (manifests from a
+    /// folder), the node counts as eligible without it.
     pub node_object: bool,
 }
 
@@ -212,7 +212,8 @@ impl Status {
     /// vanishes keeps the eligibility that its last copy had, as with kube-proxy: its removal from
     /// the load balancers is the cloud controller's to do.
     pub fn node(&mut self, node: Option<&Node>) {
-        if !self.expectations.node_object {
+        if !self.expectations.node_object && node.is_none() {
+            (self.node, self.eligible) = (NodeObject::Unknown, true);
             return;
         }
         self.node = if node.is_some() { NodeObject::Present } else { NodeObject::Missing };

@@ -557,3 +557,20 @@ fn patterns_of_flags_stand_before_those_of_the_file() {
     let items: Vec<_> = vmodule.map(|item| (item.file_pattern, item.verbosity)).collect();
     assert_eq!(items, [("a".into(), 1), ("b".into(), 2), ("c".into(), 3)]);
 }
+
+#[test]
+fn gates_are_told_with_their_stage() {
+    let said = |list: &[(&str, bool)]| -> std::collections::BTreeMap<String, bool> {
+        list.iter().map(|&(name, on)| (name.to_owned(), on)).collect()
+    };
+    let of = |said: &std::collections::BTreeMap<String, bool>, name: &str| {
+        config::gates(said).find(|gate| gate.name == name).map(|gate| (gate.stage, gate.enabled))
+    };
+    let none = said(&[]);
+    assert_eq!(of(&none, "ComponentFlagz"), Some(("BETA", true)));
+    assert_eq!(of(&none, "LoggingAlphaOptions"), Some(("ALPHA", false)));
+    assert_eq!(of(&none, "NFTablesProxyMode"), Some(("", true)));
+    let off = said(&[("AllBeta", false), ("AllowServiceExternalIPs", false)]);
+    assert_eq!(of(&off, "ComponentFlagz"), Some(("BETA", false)));
+    assert_eq!(of(&off, "AllowServiceExternalIPs"), Some(("", false)));
+}

@@ -28,7 +28,7 @@ use crate::views::dns::DnsView;
 use crate::views::events::EventsView;
 use crate::views::health::{HealthView, Served, Serving, follow_watches};
 use crate::views::status::StatusView;
-use crate::{journal, tuning};
+use crate::{journal, meters, tuning};
 
 /// How many deliveries may wait while the kernel is being written; a source waits beyond that.
 const DELIVERIES: usize = 64;
@@ -111,6 +111,7 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         };
         let health = HealthView::start(node, serving(meant)?, sink)?;
         let handle = health.served();
+        meters::start(handle.metrics()).context("the kernel's counters cannot be followed")?;
         views.push(Box::new(health));
         views.push(Box::new(StatusView::start(node, meant.mode.name(), handle.health())?));
         served = Some(handle);
@@ -163,6 +164,7 @@ pub(crate) fn serving(meant: &Meant) -> Result<Serving> {
             ProxyMode::Nftables => health::metrics::Mode::Nftables,
         },
         node_object: meant.source.manifests.is_none(),
+        gates: config::gates(&meant.effective.feature_gates).collect(),
         sync_timeout: meant.pace.sync_period * 2,
         pages: health::Pages {
             mode: meant.mode.name().into(),

@@ -5,12 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{Family, NamespacedName, Owner};
 use plan::{Intent, VirtualServer};
 use render::iptables::{Change, Options, Part, Table, names};
-use sync::iptables::Iptables;
+use sync::iptables::{Iptables, Written};
 use sync::table::Nftables;
 use sync::watch::{self, Heard, TableFamily};
 use tracing::{debug, info, warn};
 
-use super::{Dataplane, Outcome};
+use super::{Dataplane, Outcome, RuleCount};
+
+/// The tables that hold rules of ours.
+const TABLES: [(Family, Table); 4] = [
+    (Family::V4, Table::Filter),
+    (Family::V4, Table::Nat),
+    (Family::V6, Table::Filter),
+    (Family::V6, Table::Nat),
+];
 
 /// kube-proxy's chains, as iptables lists them.
 pub(crate) struct IptablesDataplane {
@@ -21,11 +29,19 @@ pub(crate) struct IptablesDataplane {
     route_localnet_due: bool,
     /// What kube-proxy left beside its rules is still to be removed, once ours stand.
     leftovers_due: bool,
+    /// How many rules of ours the kernel holds.
+    counts: BTreeMap<(Family, Table), usize>,
 }
 
 impl IptablesDataplane {
     pub(crate) fn new(kernel: Iptables, options: Options) -> Self {
-        Self { kernel, options, route_localnet_due: true, leftovers_due: true }
+        Self {
+            kernel,
+            options,
+            route_localnet_due: true,
+            leftovers_due: true,
+            counts: BTreeMap::new(),
+        }
     }
 
     /// NodePorts on loopback need `route_localnet`; KUBE-FIREWALL must stand before it
@@ -64,6 +80,20 @@ impl IptablesDataplane {
         }
     }
 
+    fn count(&mut self, table: (Family, Table), more: isize) {
+        let count = self.counts.entry(table).or_default();
+        *count = count.saturating_add_signed(more);
+    }
+
+    fn outcome(&self, written: Written) -> Outcome {
+        let count = |(table, &total): (&(Family, Table), &usize)| {
+            let written = written.rules.get(table).copied().unwrap_or_default();
+            (*table, RuleCount { total, written })
+        };
+        let rules = self.counts.iter().map(count).collect();
+        Outcome { rules, ..Outcome::from(written) }
+    }
+
     /// What one owner contributes under an Intent; `None` where it asks for nothing.
     fn part(&self, intent: &Intent, owner: &Owner) -> Option<Part> {
         match owner {
@@ -80,10 +110,17 @@ impl IptablesDataplane {
 
 impl Dataplane for IptablesDataplane {
     fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error> {
-        let written = self.kernel.reconcile(&render::iptables::ruleset(intent, &self.options))?;
+        let ruleset = render::iptables::ruleset(intent, &self.options);
+        let written = self.kernel.reconcile(&ruleset)?;
+        self.counts = TABLES.map(|table| (table, ruleset.rule_count(table.0, table.1))).into();
+        // What the kernel held before of an owner that it refused is not known here.
+        for (owner, _) in &written.refused {
+            let part = ruleset.parts.get(owner);
+            part.into_iter().flat_map(rules).for_each(|(table, rules)| self.count(table, -rules));
+        }
         self.route_localnet(intent);
         self.remove_leftovers();
-        Ok(written.into())
+        Ok(self.outcome(written))
     }
 
     fn apply(
@@ -104,10 +141,13 @@ impl Dataplane for IptablesDataplane {
             owners
         };
         let mut changes: BTreeMap<Owner, Change> = BTreeMap::new();
+        let mut more = Vec::new();
         for owner in concerned {
             let (old, new) = (self.part(accepted, owner), self.part(next, owner));
             let change = render::iptables::diff(owner, old.as_ref(), new.as_ref());
             if change != Change::default() {
+                let gone = old.iter().flat_map(rules).map(|(table, rules)| (table, -rules));
+                more.extend(gone.chain(new.iter().flat_map(rules)).map(|count| (owner, count)));
                 changes.insert(owner.clone(), change);
             }
         }
@@ -118,9 +158,13 @@ impl Dataplane for IptablesDataplane {
             }
             written => written?,
         };
+        let refused: BTreeSet<&Owner> = written.refused.iter().map(|(owner, _)| owner).collect();
+        for (_, (table, rules)) in more.iter().filter(|(owner, _)| !refused.contains(owner)) {
+            self.count(*table, *rules);
+        }
         self.route_localnet(next);
         self.remove_leftovers();
-        Ok(written.into())
+        Ok(self.outcome(written))
     }
 
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {
@@ -165,4 +209,11 @@ fn place(change: &watch::Change) -> Option<(Family, Table)> {
     let tables = [Table::Filter, Table::Nat];
     let table = tables.into_iter().find(|table| table.to_string() == change.table)?;
     Some((family, table))
+}
+
+/// How many rules of each chain's table an owner has.
+fn rules(part: &Part) -> impl Iterator<Item = ((Family, Table), isize)> {
+    part.chains.iter().chain(&part.shared).map(|(chain, rules)| {
+        ((chain.family, chain.table), isize::try_from(rules.len()).unwrap_or(isize::MAX))
+    })
 }

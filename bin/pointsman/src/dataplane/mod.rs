@@ -4,10 +4,11 @@
 mod iptables;
 mod nftables;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::Owner;
+use model::{Family, Owner};
 use plan::Intent;
+use render::iptables::Table;
 use sync::iptables::Written;
 use sync::watch::Heard;
 
@@ -23,12 +24,23 @@ pub(crate) struct Outcome {
     pub(crate) bytes: usize,
     /// Owners whose rules the kernel would not take.
     pub(crate) refused: Vec<(Owner, sync::Error)>,
+    /// The rules of each table of iptables; nothing in nftables mode.
+    pub(crate) rules: BTreeMap<(Family, Table), RuleCount>,
+}
+
+/// How many rules a table has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RuleCount {
+    /// Ours that the kernel holds, without jumps from built-in chains, as kube-proxy counts.
+    pub(crate) total: usize,
+    /// Those that were sent now.
+    pub(crate) written: usize,
 }
 
 impl From<Written> for Outcome {
     fn from(written: Written) -> Self {
         let Written { messages, bytes, refused, .. } = written;
-        Self { messages, bytes, refused }
+        Self { messages, bytes, refused, rules: BTreeMap::new() }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use health::node_port_servers::PortEvent;
+use health::server::Surface;
 use intake::api::{Event, EventSink, Severity};
 use model::{Notice, ObjectRef, Owner};
 
@@ -138,6 +139,22 @@ pub(crate) fn of_port(event: &PortEvent, node: &str) -> Event {
     let object = ObjectRef::new("Service", service);
     let reason = reason.into();
     Event { object, severity, reason, action: "Listen", note, of_cluster: false }
+}
+
+/// A server's address could not be had, under kube-proxy's names.
+pub(crate) fn of_server(surface: Surface, refused: &health::Error, node: &str) -> Event {
+    let reason = match surface {
+        Surface::Health | Surface::Both => "FailedToStartProxierHealthcheck",
+        Surface::Metrics => "FailedToStartMetricServer",
+    };
+    Event {
+        object: ObjectRef::new("Node", node),
+        severity: Severity::Warning,
+        reason: reason.into(),
+        action: "StartKubeProxy",
+        note: refused.to_string(),
+        of_cluster: false,
+    }
 }
 
 #[cfg(test)]

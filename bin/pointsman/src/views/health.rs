@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use config::Gate;
 use health::metrics::{Build, Extent, Metrics, Mode, Setup};
 use health::no_local_endpoints::NoLocalEndpoints;
 use health::node_port_servers::{NodePortServers, PortEvent};
@@ -38,6 +39,7 @@ pub(crate) struct Serving {
     /// A change that waits so long for the kernel is unhealthy.
     pub(crate) sync_timeout: Duration,
     pub(crate) pages: Pages,
+    pub(crate) gates: Vec<Gate>,
 }
 
 /// Reports what the agent does to health and metrics.
@@ -77,6 +79,7 @@ impl HealthView {
             service_series: SERVICE_SERIES,
         };
         let metrics = Arc::new(Metrics::new(&setup, health.clone()));
+        tell_gates(&metrics, &serving.gates);
         let (checks, wanted) = watch::channel(Arc::new(Checks::new()));
         let (sink, reporter) = (events.clone(), node.to_owned());
         let ports = NodePortServers::new(health.clone(), wanted, move |event| {
@@ -88,11 +91,12 @@ impl HealthView {
         let (listens, listening) =
             watch::channel(Listen::both(serving.healthz, serving.metrics, serving.hard_fail));
         let sources = Sources::new(health.clone(), metrics.clone(), serving.pages);
+        let told = events.clone().map(|sink| (sink, node.to_owned()));
         let served = Served { listens, sources: sources.clone() };
         let runtime = runtime()?;
         let work = move || {
             runtime.block_on(async {
-                tokio::join!(serve_all(listening, sources), ports.run());
+                tokio::join!(serve_all(listening, sources, told), ports.run());
             });
         };
         thread::Builder::new().name("health".into()).spawn(work)?;
@@ -140,6 +144,7 @@ impl Served {
     pub(crate) fn change(&self, serving: Serving) {
         let listens = Listen::both(serving.healthz, serving.metrics, serving.hard_fail);
         self.sources.set_pages(serving.pages);
+        tell_gates(&self.sources.metrics, &serving.gates);
         self.sources.health.report(|status| status.set_sync_timeout(serving.sync_timeout));
         self.listens.send_if_modified(|now| {
             let moves = *now != listens;
@@ -175,13 +180,23 @@ pub(crate) async fn follow_watches(health: Health, mut states: watch::Receiver<W
 }
 
 /// Serves where it is wanted, until nobody can want anything else.
-async fn serve_all(mut listening: watch::Receiver<Vec<Listen>>, sources: Sources) {
+async fn serve_all(
+    mut listening: watch::Receiver<Vec<Listen>>,
+    sources: Sources,
+    events: Option<(EventSink, String)>,
+) {
     loop {
         let mut servers = JoinSet::new();
         for listen in listening.borrow_and_update().clone() {
-            let sources = sources.clone();
+            let (sources, events) = (sources.clone(), events.clone());
             servers.spawn(async move {
-                serve(&listen, sources, |refused| warn!("{refused}; it is tried again")).await
+                let refused = |refused: &health::Error| {
+                    warn!("{refused}; it is tried again");
+                    if let Some((sink, node)) = &events {
+                        sink.tell(super::events::of_server(listen.surface, refused, node));
+                    }
+                };
+                serve(&listen, sources, refused).await
             });
         }
         loop {
@@ -200,6 +215,12 @@ async fn serve_all(mut listening: watch::Receiver<Vec<Listen>>, sources: Sources
         }
         // A port that stays must be free for its next listener.
         servers.shutdown().await;
+    }
+}
+
+fn tell_gates(metrics: &Metrics, gates: &[Gate]) {
+    for gate in gates {
+        metrics.feature(gate.name, gate.stage, gate.enabled);
     }
 }
 
@@ -259,6 +280,10 @@ impl View for HealthView {
         }
         if let Some(events) = &self.events {
             self.metrics.events_dropped(events.dropped());
+        }
+        for ((family, table), rules) in &synced.outcome.rules {
+            let (total, written) = (rules.total as u64, rules.written as u64);
+            self.metrics.iptables_rules(*family, &table.to_string(), total, written);
         }
         self.metrics.refused_owners(synced.outcome.refused.len() as u64);
         if self.node_ports.update(synced.intent, synced.cluster, synced.owners) {

@@ -6,6 +6,7 @@ mod api;
 mod bad_input;
 mod events;
 mod lesson;
+mod meters;
 mod names;
 mod nftables;
 mod operation;

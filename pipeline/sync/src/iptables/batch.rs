@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::Owner;
+use model::{Family, Owner};
+use render::iptables::Table;
 
 use super::state::State;
 use super::unit::{Unit, UnitWriter};
@@ -271,13 +272,34 @@ fn shifted(mut unit: Unit, end: usize) -> Unit {
     unit
 }
 
+/// A table of iptables, by its family and name in nf_tables.
+fn table((family, name): (u8, &str)) -> Option<(Family, Table)> {
+    let family = match i32::from(family) {
+        libc::NFPROTO_IPV4 => Family::V4,
+        libc::NFPROTO_IPV6 => Family::V6,
+        _ => return None,
+    };
+    let table = match name {
+        "filter" => Table::Filter,
+        "nat" => Table::Nat,
+        "mangle" => Table::Mangle,
+        _ => return None,
+    };
+    Some((family, table))
+}
+
 fn count(written: &mut Written, parts: &[&[u8]]) {
     written.batches += 1;
     // The frame is two messages of 20 bytes.
     written.messages += 2;
     written.bytes += 40;
     for part in parts {
-        written.messages += Messages(part).count();
+        for message in Messages(part) {
+            written.messages += 1;
+            if let Some(table) = nftables::table_of_new_rule(&message).and_then(table) {
+                *written.rules.entry(table).or_default() += 1;
+            }
+        }
         written.bytes += part.len();
     }
 }

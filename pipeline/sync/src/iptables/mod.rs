@@ -18,8 +18,8 @@ mod unit;
 
 use std::collections::BTreeMap;
 
-use model::Owner;
-use render::iptables::{ChainId, Change, Ruleset};
+use model::{Family, Owner};
+use render::iptables::{ChainId, Change, Ruleset, Table};
 
 pub use cleanup::Cleaned;
 pub(crate) use probe::nf_tables;
@@ -38,6 +38,8 @@ pub struct Written {
     pub bytes: usize,
     /// Transactions.
     pub batches: usize,
+    /// Rules among them, jumps from built-in chains included.
+    pub rules: BTreeMap<(Family, Table), usize>,
     /// Owners whose rules the kernel would not take, or that cannot be told to it. What it held of
     /// them before stays. Leftovers that could not be deleted are listed under the node.
     pub refused: Vec<(Owner, Error)>,

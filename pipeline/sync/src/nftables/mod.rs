@@ -329,6 +329,14 @@ pub fn read_rule<'a>(message: &Message<'a>) -> Option<RuleSeen<'a>> {
 /// `NFTA_SET_NAME`, which is also `NFTA_SET_ELEM_LIST_SET`
 const SET_NAME: u16 = 2;
 
+/// The family and the table of a message of ours that makes a rule; `None` for any other.
+#[must_use]
+pub(crate) fn table_of_new_rule<'a>(message: &Message<'a>) -> Option<(u8, &'a str)> {
+    let is_rule = message.kind == SUBSYSTEM << 8 | message::NEW_RULE;
+    let table = message.attributes().text(rule_attribute::TABLE).filter(|_| is_rule)?;
+    Some((message.family(), table))
+}
+
 /// Which object a message of ours is about, for error messages: `NFTA_RULE_TABLE` and
 /// `NFTA_CHAIN_TABLE` share their number, the chain's name does not.
 #[must_use]

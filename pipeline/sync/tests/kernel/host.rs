@@ -107,6 +107,10 @@ fn counters_are_made_once_and_go_on_counting() {
         sh("iptables -A OUTPUT -m nfacct --nfacct-name one; ip link set lo up
             ping -c 1 -W 1 127.0.0.1 >/dev/null || true");
         nfacct::ensure(["one", "three"]).unwrap();
+        // A request and its answer on loopback both go out.
+        assert_eq!(nfacct::packets("one").unwrap(), Some(2));
+        assert_eq!(nfacct::packets("two").unwrap(), Some(0));
+        assert_eq!(nfacct::packets("none").unwrap(), None);
         // The match finds a counter only where there is one.
         sh("iptables -A OUTPUT -m nfacct --nfacct-name three");
         sh("! iptables -A OUTPUT -m nfacct --nfacct-name four 2>&1");

@@ -119,6 +119,11 @@ fn without_a_node_object_to_expect_the_node_is_eligible() {
     status.node(None);
     codes(&status, clock.0, [200, 200]);
     assert_eq!(words(&status, clock.0), ["not-synced", "not-synced"]);
+    // If there is one all the same, it counts until it is gone.
+    status.node(Some(&Node { deleting: true, ..node("node-0") }));
+    codes(&status, clock.0, [503, 200]);
+    status.node(None);
+    codes(&status, clock.0, [200, 200]);
 }
 
 #[test]
