@@ -1,11 +1,13 @@
 //! `pointsman-bench`: measures the whole path, and beside it what the kernel alone costs and what
-//! the tools of iptables cost for the same rules, all in one run on one machine.
+//! the tools of iptables cost for the same rules, all in one run on one machine. The start of the
+//! program is timed with the program that lies beside this one.
 //!
 //! Everything happens in network namespaces of its own. `cargo xtask bench` runs it in release.
 
 mod generator;
 mod iptables;
 mod report;
+mod start;
 
 use anyhow::Result;
 use clap::Parser;
@@ -23,7 +25,7 @@ struct Arguments {
     /// One of the measurements alone
     #[arg(long, value_enum)]
     only: Option<Measurement>,
-    /// Write the results into this folder too, as DATE-iptables.json
+    /// Write the results into this folder too, as DATE-iptables.json (with --only, DATE-NAME.json)
     #[arg(long, value_name = "DIR")]
     save: Option<std::path::PathBuf>,
 }
@@ -37,6 +39,19 @@ enum Measurement {
     Change,
     /// The same rules through iptables-nft-restore
     Restore,
+    /// The program itself, from its start to its first write
+    Start,
+}
+
+impl Measurement {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Change => "change",
+            Self::Restore => "restore",
+            Self::Start => "start",
+        }
+    }
 }
 
 /// Measures at one size.
@@ -45,17 +60,18 @@ type Measure = fn(Size) -> Result<report::Row>;
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let sized = |services| Size { services, endpoints: 5 };
-    let (loads, changes, restores): (&[u32], &[u32], &[u32]) = if arguments.quick {
-        (&[100, 500], &[10, 500], &[100])
+    let (loads, changes, restores, starts): (&[u32], &[u32], &[u32], &[u32]) = if arguments.quick {
+        (&[100, 500], &[10, 500], &[100], &[100])
     } else {
-        (&[1_000, 10_000], &[10, 100, 1_000, 10_000], &[500, 1_000])
+        (&[1_000, 10_000], &[10, 100, 1_000, 10_000], &[500, 1_000], &[1_000])
     };
     let mut report = Report::start();
     let wanted = |measurement| arguments.only.is_none_or(|only| only == measurement);
-    let measurements: [(Measurement, &[u32], Measure); 3] = [
+    let measurements: [(Measurement, &[u32], Measure); 4] = [
         (Measurement::Load, loads, iptables::load),
         (Measurement::Change, changes, iptables::change),
         (Measurement::Restore, restores, iptables::restore),
+        (Measurement::Start, starts, start::start),
     ];
     for (measurement, sizes, measure) in measurements {
         for &services in sizes.iter().filter(|_| wanted(measurement)) {
@@ -63,7 +79,7 @@ fn main() -> Result<()> {
         }
     }
     if let Some(folder) = &arguments.save {
-        report.save(folder)?;
+        report.save(folder, arguments.only.map_or("iptables", Measurement::name))?;
     }
     Ok(())
 }

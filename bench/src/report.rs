@@ -58,9 +58,9 @@ impl Report {
         self.rows.push(row);
     }
 
-    pub(crate) fn save(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn save(&self, folder: &Path, name: &str) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let path = folder.join(format!("{}-iptables.json", self.date));
+        let path = folder.join(format!("{}-{name}.json", self.date));
         let text = serde_json::to_string_pretty(self)? + "\n";
         fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         println!("\nsaved to {}", path.display());
