@@ -6,7 +6,7 @@ use model::Owner;
 use render::nftables::{Change, Options};
 
 use super::difference::{Difference, TableState, compare};
-use super::outbox::{Blame, Failed, Outbox};
+use super::outbox::{Blame, Extent, Failed, Outbox};
 use super::wanted::Wanted;
 use super::write::Writer;
 use super::{Nftables, Parts, Written, read};
@@ -134,11 +134,16 @@ fn send(
     difference: &Difference,
 ) -> (Written, Result<(), Failed>) {
     let Nftables { socket, features, buffer, .. } = nftables;
-    let replaced = difference.families.values().any(|one| one.state == TableState::Stale);
-    if replaced {
+    let states = || difference.families.values().map(|one| one.state);
+    let extent = if states().any(|state| state == TableState::Stale) {
         tracing::info!("a table of another layout is replaced");
-    }
-    let outbox = Outbox::new(socket, buffer, replaced);
+        Extent::Replacement
+    } else if states().all(|state| state == TableState::Missing) {
+        Extent::Load
+    } else {
+        Extent::Change
+    };
+    let outbox = Outbox::new(socket, buffer, extent);
     let mut writer = Writer { outbox, wanted, features, affinity_size: options.affinity_size };
     let sent = writer.send(difference);
     let written = std::mem::take(&mut writer.outbox.written);

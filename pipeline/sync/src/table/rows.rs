@@ -349,9 +349,14 @@ fn comment_note<'a>(buffer: &'a mut [u8; COMMENT + 3], comment: &str) -> &'a [u8
     buffer.get(..text.len() + 3).unwrap_or_default()
 }
 
-/// The comment in nft's notes beside an element or table.
-pub(super) fn comment(userdata: &[u8]) -> Option<&str> {
-    let (head, text) = userdata.split_at_checked(2)?;
-    (head[0] == 0).then_some(())?;
-    std::str::from_utf8(text.get(..usize::from(head[1]).checked_sub(1)?)?).ok()
+/// The comment in nft's notes beside an element or table; there may be others.
+pub(super) fn comment(mut notes: &[u8]) -> Option<&str> {
+    loop {
+        let (&[kind, length], rest) = notes.split_first_chunk()?;
+        let (value, rest) = rest.split_at_checked(usize::from(length))?;
+        if kind == 0 {
+            return crate::netlink::c_text(value);
+        }
+        notes = rest;
+    }
 }

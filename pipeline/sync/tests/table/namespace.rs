@@ -20,10 +20,13 @@ pub(crate) fn within<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'stati
     }
 }
 
-/// Runs a shell script with this input and returns what it prints; it must succeed.
+/// Runs a shell script with this input and returns what it prints; it must succeed. `nft` is the one
+/// in `PATH`, or the one that `POINTSMAN_TEST_NFT` names.
 pub(crate) fn sh(script: &str, input: &str) -> String {
+    let tool = std::env::var("POINTSMAN_TEST_NFT").unwrap_or_else(|_| "nft".into());
+    let with_tool = format!("nft() {{ command {tool} \"$@\"; }}\n{script}");
     let mut child = Command::new("sh")
-        .args(["-ec", script])
+        .args(["-ec", &with_tool])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
