@@ -294,3 +294,37 @@ fn hash(template: &Value, attempt: u32) -> String {
     let digest = Sha256::digest(format!("{template} {attempt}"));
     digest.iter().take(10).map(|byte| char::from(LETTERS[usize::from(*byte) % 27])).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits_of(strategy: Value, replicas: i64) -> (i64, i64) {
+        limits(&json!({"spec": {"strategy": strategy}}), replicas)
+    }
+
+    #[test]
+    fn surge_rounds_up_and_unavailability_down() {
+        assert_eq!(limits_of(json!({}), 4), (1, 1));
+        assert_eq!(limits_of(json!({}), 3), (1, 0));
+        assert_eq!(limits_of(json!({}), 10), (3, 2));
+        let both = json!({"rollingUpdate": {"maxSurge": "50%", "maxUnavailable": 7}});
+        assert_eq!(limits_of(both, 3), (2, 3));
+        // A rollout that may neither add nor take a Pod would never end.
+        let none = json!({"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}});
+        assert_eq!(limits_of(none, 3), (0, 1));
+        assert_eq!(limits_of(json!({"type": "Recreate"}), 3), (0, 3));
+    }
+
+    #[test]
+    fn a_template_is_the_same_whatever_its_hash_label() {
+        let wanted = json!({"metadata": {"labels": {"app": "a"}}, "spec": {"x": 1}});
+        let of_set =
+            |x: i64| json!({"metadata": {"labels": {"app": "a", HASH: "abc"}}, "spec": {"x": x}});
+        assert!(same_template(&wanted, &of_set(1)));
+        assert!(!same_template(&wanted, &of_set(2)));
+        assert_eq!(hash(&wanted, 0), hash(&wanted, 0));
+        assert_ne!(hash(&wanted, 0), hash(&wanted, 1));
+        assert_eq!(hash(&wanted, 0).len(), 10);
+    }
+}

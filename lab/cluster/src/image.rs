@@ -111,3 +111,56 @@ fn ports(container: &Value) -> Vec<Port> {
         known
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(image: &str) -> Behaviour {
+        Behaviour::of(&json!({"spec": {"containers": [{"image": image}]}}))
+    }
+
+    fn shown(behaviour: &Behaviour) -> Vec<String> {
+        let ports = behaviour.ports.iter();
+        ports.map(|port| format!("{}/{}", port.number, port.protocol)).collect()
+    }
+
+    #[test]
+    fn names_choose_ports() {
+        assert_eq!(shown(&of("echo")), ["8080/TCP", "8080/UDP"]);
+        assert_eq!(shown(&of("docker.io/library/nginx:1.27")), ["80/TCP"]);
+        assert_eq!(shown(&of("coredns")), ["53/TCP", "53/UDP"]);
+        // A part of a word is not the word.
+        assert_eq!(shown(&of("nginxlike")), ["8080/TCP", "8080/UDP"]);
+    }
+
+    #[test]
+    fn declared_ports_come_before_names_and_are_served_once() {
+        let ports = json!([
+            {"containerPort": 9376}, {"containerPort": 53, "protocol": "UDP"},
+            {"containerPort": 9376, "protocol": "TCP"}, {"containerPort": 70000},
+        ]);
+        let containers = json!([{"image": "nginx", "ports": ports}, {"image": "redis"}]);
+        let pod = json!({"spec": {"containers": containers}});
+        assert_eq!(shown(&Behaviour::of(&pod)), ["6379/TCP", "9376/TCP", "53/UDP"]);
+    }
+
+    #[test]
+    fn words_choose_behaviour_wherever_they_stand() {
+        assert!(of("slow/echo").delay > Duration::ZERO);
+        assert!(of("echo:refusing").refusing);
+        assert!(of("echo-lingering:1").lingering);
+        assert_eq!(of("unready").readiness, Readiness::Never);
+        assert!(matches!(of("echo:crashing").readiness, Readiness::Flapping(_)));
+        let plain = of("slowly");
+        assert_eq!(plain.delay, Duration::ZERO);
+        assert_eq!(plain.readiness, Readiness::After(Duration::ZERO));
+        let probe = json!({"initialDelaySeconds": 5});
+        let containers = json!([{"image": "echo", "readinessProbe": probe}]);
+        let pod = json!({"spec": {"containers": containers}});
+        let expected = Readiness::After(Duration::from_secs(5));
+        assert_eq!(Behaviour::of(&pod).readiness, expected);
+    }
+}
