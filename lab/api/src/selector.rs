@@ -176,6 +176,7 @@ fn terms(resource: &Resource, text: &str) -> Result<Vec<FieldTerm>, ApiError> {
         }
         // Events of both groups are stored in the core's form.
         let field = field.replacen("regarding.", "involvedObject.", 1);
+        let field = if field == "source" { "source.component" } else { &field };
         let pointer = format!("/{}", field.replace('.', "/"));
         Ok(FieldTerm { pointer, value: value.to_owned(), equal })
     };

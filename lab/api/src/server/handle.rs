@@ -74,7 +74,7 @@ impl Handler {
     ) -> Result<Answer, ApiError> {
         if head.method == Method::GET {
             let address = self.address.to_string();
-            if let Some(answer) = statics::get(path, &query, &head.headers, &address) {
+            if let Some(answer) = statics::get(path, &head.headers, &address) {
                 return Ok(answer);
             }
         }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::{self, Answer};
-use super::request::Query;
+use super::open_api_v2;
 use crate::discovery;
 
 /// What the API is compatible with.
@@ -33,7 +33,7 @@ struct Version {
 }
 
 /// The answer to a GET of such a path; nothing if the path is none of them.
-pub(super) fn get(path: &str, query: &Query, headers: &HeaderMap, address: &str) -> Option<Answer> {
+pub(super) fn get(path: &str, headers: &HeaderMap, address: &str) -> Option<Answer> {
     let segments: Vec<_> = path.split('/').skip(1).filter(|part| !part.is_empty()).collect();
     let document = match &segments[..] {
         ["version"] => return Some(version()),
@@ -42,7 +42,7 @@ pub(super) fn get(path: &str, query: &Query, headers: &HeaderMap, address: &str)
         }
         ["openapi", "v2"] => return Some(open_api_v2(headers)),
         ["openapi", "v3"] => open_api_index(),
-        ["openapi", "v3", rest @ ..] => return open_api_v3(&rest.join("/"), query),
+        ["openapi", "v3", rest @ ..] => return open_api_v3(&rest.join("/")),
         ["api" | "apis"] => return Some(groups(segments[0] == "api", headers, address)),
         ["api", version] => discovery::resource_list("", version)?,
         ["apis", group] => discovery::one_group(group)?,
@@ -127,21 +127,18 @@ fn open_api_index() -> Value {
     json!({"paths": paths})
 }
 
-fn open_api_v3(path: &str, _query: &Query) -> Option<Answer> {
+fn open_api_v3(path: &str) -> Option<Answer> {
     let document = discovery::open_api(path)?;
     Some(answer::bytes(200, "application/json", document.to_string()))
 }
 
-/// The old form, for kubectl before 1.27: a document without types, so that it checks nothing
-/// itself and leaves it to the server.
+/// The old form.
 fn open_api_v2(headers: &HeaderMap) -> Answer {
     // Asked for with an @, which no media type may contain: a real server answers with a dot.
     const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
     let accept = headers.get("accept").and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("protobuf") {
-        // Document: swagger (1) = "2.0", info (2) = title (1), version (2).
-        let document = b"\x0a\x032.0\x12\x0f\x0a\x0aKubernetes\x12\x011";
-        return answer::bytes(200, PROTOBUF, &document[..]);
+        return answer::bytes(200, PROTOBUF, open_api_v2::document(VERSION));
     }
     let info = json!({"title": "Kubernetes", "version": VERSION});
     answer::json(200, &json!({"swagger": "2.0", "info": info, "paths": {}}))

