@@ -132,7 +132,7 @@ pub const TABLE: &[Entry] = &[
         "nodeport-addresses",
         "by default every address, and in mode nftables \"primary\"; leading zeros are refused",
     ),
-    works("oomScoreAdj", "oom-score-adj", ""),
+    works("oomScoreAdj", "oom-score-adj", "a failure is logged at -v 2 alone, as in kube-proxy"),
     ignored_field("portRange", "nothing has used it since the userspace proxy went"),
     ignored(
         "showHiddenMetricsForVersion",
@@ -147,7 +147,10 @@ pub const TABLE: &[Entry] = &[
     ignored_field("winkernel.sourceVip", WINDOWS),
     ignored_flag("boot-id-file", "a leftover of cAdvisor's in kube-proxy"),
     works_flag("cleanup", "removes the rules of both modes, and those of kube-proxy"),
-    works_flag("config", ""),
+    works_flag(
+        "config",
+        "watched; a change is followed in place, or ends the process where it needs a start",
+    ),
     works_flag("healthz-port", "deprecated; 0 switches health off"),
     works_flag("help", ""),
     works_flag("init-only", ""),

@@ -2,6 +2,7 @@
 //! meant.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use config::flags::{LoggingFlags, ProxyFlags};
@@ -90,6 +91,17 @@ pub(crate) struct RunArguments {
     /// Write the rules once, when every list is complete, and exit
     #[arg(long)]
     pub(crate) once: bool,
+    /// After how many seconds without a word a connection to the Kubernetes API counts as dead;
+    /// API servers send a bookmark about every minute
+    #[arg(long, default_value_t = 90, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) watch_silence: u64,
+}
+
+impl RunArguments {
+    /// The longest silence of a connection to the API.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_secs(self.watch_silence)
+    }
 }
 
 /// Answering names.

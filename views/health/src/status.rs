@@ -234,6 +234,11 @@ impl Status {
         self.sockets
     }
 
+    /// A watch is stale after another time than [`Expectations::watch_silence`] said.
+    pub fn set_watch_silence(&mut self, silence: Duration) {
+        self.expectations.watch_silence = silence;
+    }
+
     /// The operator expects changes to be written within another time.
     pub fn set_sync_timeout(&mut self, timeout: Duration) {
         self.expectations.sync_timeout = timeout;

@@ -9,7 +9,7 @@ use config::flags::ProxyFlags;
 use config::{Meant, ProxyMode, Task};
 use health::Health;
 use intake::Delivery;
-use intake::api::{ApiOptions, ApiSource, EventQueue, event_queue};
+use intake::api::{ApiOptions, ApiSource, EventQueue, Timing, event_queue};
 use intake::folder::FolderSource;
 use model::Change;
 use render::iptables::Options;
@@ -112,6 +112,10 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         let health = HealthView::start(node, serving(meant)?, sink)?;
         let handle = health.served();
         meters::start(handle.metrics()).context("the kernel's counters cannot be followed")?;
+        // A connection that died is replaced after the first silence; that may take as long again
+        // as two thirds of it.
+        let stale = arguments.silence() * 5 / 3;
+        handle.health().report(|status| status.set_watch_silence(stale));
         views.push(Box::new(health));
         views.push(Box::new(StatusView::start(node, meant.mode.name(), handle.health())?));
         served = Some(handle);
@@ -121,7 +125,8 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         sync::watch::Watch::start(&dataplane.ports()?, move |news| heard.send(news).is_ok())
             .context("changes of nf_tables by others cannot be heard of")?;
     let (orders, ordered) = mpsc::unbounded_channel();
-    let reports = Reports { health: served.as_ref().map(Served::health), events };
+    let health = served.as_ref().map(Served::health);
+    let reports = Reports { health, events, silence: Some(arguments.silence()) };
     let (deliveries, source) = start(meant, reports)?;
     let inputs = Inputs { deliveries, foreign, orders: ordered };
     let reach = Reach { orders, served };
@@ -188,6 +193,8 @@ pub(crate) struct Reports {
     pub(crate) health: Option<Health>,
     /// What is posted to the API.
     pub(crate) events: Option<EventQueue>,
+    /// The longest silence of a connection that still counts as alive.
+    pub(crate) silence: Option<Duration>,
 }
 
 /// Starts a thread that reads the cluster and the machine, and hands on what they say.
@@ -209,7 +216,12 @@ pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Del
         node_name: meant.routing.node_name.clone(),
     };
     spawn(move |deliveries| async move {
-        let source = ApiSource::new(options).await?;
+        let mut timing = Timing::default();
+        if let Some(silence) = reports.silence {
+            timing.silence = silence;
+            timing.list_silence = timing.list_silence.min(silence);
+        }
+        let source = ApiSource::new(options).await?.with_timing(timing);
         let states = source.states();
         let follow = async {
             match reports.health {

@@ -5,6 +5,7 @@
 mod api;
 mod bad_input;
 mod events;
+mod faults;
 mod lesson;
 mod meters;
 mod names;
