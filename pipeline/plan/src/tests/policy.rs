@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
-    Change, Cluster, ClusterNetworkPolicy, ContainerPort, Demand, Direction, IpBlock,
-    LabelSelector, Labels, Namespace, NamespacedName, Namespaces, NetworkPolicy, Owner, Peer,
-    Peers, Pod, PodSelection, PolicyAction, PolicyPort, PolicyRule, Ports, Protocol, Requirement,
-    Tier,
+    Change, Cluster, ContainerPort, Demand, Direction, IpBlock, LabelSelector, Labels, Namespaces,
+    NetworkPolicy, Owner, Peer, Peers, Pod, PodSelection, PolicyAction, PolicyPort, PolicyRule,
+    Ports, Protocol, Requirement,
 };
 use proptest::prelude::*;
 
