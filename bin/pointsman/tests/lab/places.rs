@@ -67,3 +67,22 @@ fn every_pod_has_a_fair_share_by_every_name_and_family() {
     }
     assert!(stage.nothing_left());
 }
+
+#[test]
+fn the_agents_of_a_lab_write_in_either_mode() {
+    let stage = Stage::new();
+    let answers = || {
+        let ask = "pointsman lab exec pod/client -- curl -s --max-time 5 my-app:80";
+        let output = stage.shell(ask);
+        String::from_utf8_lossy(&output.stdout).contains("Hostname: my-app-")
+    };
+    for (mode, table) in [("iptables", "table ip nat"), ("nftables", "table ip pointsman")] {
+        stage.good(&format!("pointsman lab up --mode {mode}"));
+        app(&stage);
+        stage.until("a Pod answers", answers);
+        let tables = stage.good("pointsman lab exec node/node-1 -- nft list tables");
+        assert_eq!(tables.contains("table ip pointsman"), mode == "nftables", "{tables}");
+        assert!(tables.contains(table), "{tables}");
+        stage.good("pointsman lab down");
+    }
+}
