@@ -20,6 +20,10 @@ pub struct Pages {
     pub flags: BTreeMap<String, String>,
     /// `/statusz`: the version.
     pub version: String,
+    /// Whether `/flagz` is there (feature gate ComponentFlagz).
+    pub flagz: bool,
+    /// Whether `/statusz` is there (feature gate ComponentStatusz).
+    pub statusz: bool,
 }
 
 /// The key of the configuration in `/configz`.
@@ -39,15 +43,21 @@ impl Pages {
         Answer::json_of(200, &BTreeMap::from([(CONFIG_GROUP, &self.configz)]))
     }
 
-    pub(crate) fn flagz(&self) -> Answer {
+    pub(crate) fn flagz(&self) -> Option<Answer> {
+        if !self.flagz {
+            return None;
+        }
         let mut page = format!("pointsman flagz\n{FOR_PEOPLE}\n\n");
         for (name, value) in &self.flags {
             let _ = writeln!(page, "{name}={value}");
         }
-        Answer::text(200, page)
+        Some(Answer::text(200, page))
     }
 
-    pub(crate) fn statusz(&self, started: Moment, now: Moment, paths: &[&str]) -> Answer {
+    pub(crate) fn statusz(&self, started: Moment, now: Moment, paths: &[&str]) -> Option<Answer> {
+        if !self.statusz {
+            return None;
+        }
         let up = now.since(started).as_secs();
         let (days, hours, minutes, seconds) = (up / 86_400, up / 3_600 % 24, up / 60 % 60, up % 60);
         let page = format!(
@@ -58,6 +68,6 @@ impl Pages {
             self.mode,
             paths.join(" "),
         );
-        Answer::text(200, page)
+        Some(Answer::text(200, page))
     }
 }

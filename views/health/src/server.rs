@@ -158,10 +158,10 @@ impl Sources {
             "/readyz" => self.health.read(|status| answer::readyz(status, now)),
             "/proxyMode" => pages().proxy_mode(),
             "/configz" => pages().configz(),
-            "/flagz" => pages().flagz(),
+            "/flagz" => pages().flagz()?,
             "/statusz" => {
                 let started = self.health.read(|status| status.started());
-                pages().statusz(started, now, &METRICS_PATHS)
+                pages().statusz(started, now, &METRICS_PATHS)?
             }
             _ => return None,
         })

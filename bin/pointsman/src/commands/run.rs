@@ -176,6 +176,8 @@ pub(crate) fn serving(meant: &Meant) -> Result<Serving> {
             configz,
             flags: std::env::args().skip(1).filter_map(flag).collect(),
             version: env!("CARGO_PKG_VERSION").into(),
+            flagz: meant.features.flagz,
+            statusz: meant.features.statusz,
         },
     })
 }

@@ -131,6 +131,8 @@ pub(crate) fn sources(mode: Mode) -> Sources {
         configz: json!({"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "mode": "iptables"}),
         flags: BTreeMap::from([("v".to_owned(), "2".to_owned())]),
         version: "0.1.0".into(),
+        flagz: true,
+        statusz: true,
     };
     Sources::new(health, metrics, pages)
 }

@@ -148,7 +148,13 @@ fn pages_follow_a_configuration_that_is_loaded_in_place() {
             configz: serde_json::json!({}),
             flags: [].into(),
             version: "0.1.0".into(),
+            flagz: false,
+            statusz: false,
         });
+        // The feature gates are off now.
+        for path in ["/flagz", "/statusz"] {
+            assert_eq!(ask("127.0.0.1:10249", path).await.code, 404, "{path}");
+        }
         assert_eq!(ask("127.0.0.1:10249", "/proxyMode").await.body, "nftables");
         assert_eq!(
             ask("127.0.0.1:10249", "/configz").await.body,
