@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::{Cluster, Direction, NamespacedName, PolicyName, Tier};
+use model::{Cluster, Direction, Labels, NamespacedName, PolicyName, Tier};
 
 use super::intent::{ClassKey, PolicyClass, PolicyIntent, SetKey, Subject};
 use super::planner::PolicyPlanner;
@@ -99,16 +99,22 @@ impl PolicyPlanner {
     /// Fills the sets that a class is the first to name.
     fn enter(&mut self, intent: &mut PolicyIntent, cluster: &Cluster, class: &PolicyClass) {
         let new = self.sets.take(class, intent, &mut self.changes);
-        for (name, known) in self.pods.iter_mut() {
-            if new.selections.is_empty() {
-                break;
+        if !new.selections.is_empty() {
+            // Pods stand by namespace, whose labels are looked up once.
+            let mut of: Option<(Arc<str>, Labels)> = None;
+            for (name, known) in &mut self.pods {
+                let namespace = &name.namespace;
+                let labels = match of.take() {
+                    Some((last, labels)) if last == *namespace => labels,
+                    _ => cluster.namespace_labels(namespace),
+                };
+                let matching = new
+                    .selections
+                    .iter()
+                    .filter(|selection| selection.matches(namespace, &labels, &known.pod.labels));
+                known.selections.extend(matching.cloned());
+                of = Some((namespace.clone(), labels));
             }
-            let labels = cluster.namespace_labels(&name.namespace);
-            let matching = new
-                .selections
-                .iter()
-                .filter(|selection| selection.matches(&name.namespace, &labels, &known.pod.labels));
-            known.selections.extend(matching.cloned());
         }
         for key in &new.sets {
             match key {
