@@ -35,7 +35,9 @@ pub(super) fn read_rule(
     seen: &RuleSeen<'_>,
     names: &BTreeMap<String, SetName>,
 ) -> Option<Rule> {
-    let natives: Vec<Native<'_>> = seen.natives().collect::<Option<_>>()?;
+    let mut natives: Vec<Native<'_>> = seen.natives().collect::<Option<_>>()?;
+    // Older nft writes these, newer does not, and they do nothing.
+    natives.retain(|native| !matches!(native, Native::ByteOrder { .. }));
     let mut reader = Reader { family, names, loaded: Vec::new(), mask: None, rule: Vec::new() };
     for native in &natives {
         reader.read(native)?;
@@ -73,7 +75,6 @@ impl Reader<'_> {
             }
             Native::Random { modulus, .. } => self.field(Field::RandomIndex { modulus }),
             Native::Bitwise { mask, flip, .. } => self.mask = Some((mask.into(), flip.into())),
-            Native::ByteOrder { .. } => {}
             Native::Compare { inverted, value, .. } => self.compare(inverted, value)?,
             Native::SetCt { key: ct::MARK, .. } => {
                 let (_, flip) = self.mask.take()?;

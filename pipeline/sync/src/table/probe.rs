@@ -154,13 +154,11 @@ impl Trial<'_> {
     }
 }
 
-/// Rules with every expression that there is, each with what it shows to be missing.
-fn rules(family: Family) -> Vec<(&'static str, Need, Rule)> {
-    let frontend = Place::Address.key();
-    let client = [vec![Field::SourceAddress], frontend.clone()].concat();
-    let indexed = [frontend.clone(), vec![Field::RandomIndex { modulus: 2 }]].concat();
-    let by_id = [frontend.clone(), vec![Field::EndpointId]].concat();
-    let core = |feature| need(feature, "nf_tables", "CONFIG_NF_TABLES");
+/// A rule of the trial, with its chain and what its refusal shows to be missing.
+type TrialRule = (&'static str, Need, Rule);
+
+/// Rules with every expression that there is.
+fn rules(family: Family) -> Vec<TrialRule> {
     let ct = need("expression `ct` of nf_tables", "nft_ct", "CONFIG_NFT_CT");
     let (fib, reject) = match family {
         Family::V4 => (
@@ -172,9 +170,32 @@ fn rules(family: Family) -> Vec<(&'static str, Need, Rule)> {
             need("`reject` for IPv6 before routing", "nft_reject_ipv6", "CONFIG_NFT_REJECT_IPV6"),
         ),
     };
-    let numgen = need("expression `numgen` of nf_tables", "nft_numgen", "CONFIG_NFT_NUMGEN");
-    let dnat = need("expression `nat` of nf_tables", "nft_nat", "CONFIG_NFT_NAT");
     let masquerade = need("expression `masq` of nf_tables", "nft_masq", "CONFIG_NFT_MASQ");
+    let rule = |statement| vec![statement];
+    let mut rules = vec![
+        ("prerouting", ct, rule(Statement::CtState(CtState::New))),
+        ("prerouting", ct, rule(Statement::AddCtMark(1))),
+        ("prerouting", fib, rule(Statement::Local { end: End::Source, inverted: true })),
+    ];
+    rules.extend(map_rules());
+    let masquerading = vec![
+        Statement::Protocol(Protocol::Tcp),
+        Statement::Masquerade { first: 32_768, last: 65_535 },
+    ];
+    rules.extend([
+        ("prerouting", reject, rule(Statement::Verdict(Verdict::Reject))),
+        ("postrouting", masquerade, masquerading),
+        ("forward", reject, rule(Statement::Verdict(Verdict::Reject))),
+    ]);
+    rules
+}
+
+/// Those that look something up in a set or map, or change one.
+fn map_rules() -> Vec<TrialRule> {
+    let frontend = Place::Address.key();
+    let client = [vec![Field::SourceAddress], frontend.clone()].concat();
+    let indexed = [frontend.clone(), vec![Field::RandomIndex { modulus: 2 }]].concat();
+    let by_id = [frontend.clone(), vec![Field::EndpointId]].concat();
     let first = |wanted: fn(&SetName) -> bool| {
         SetName::all().into_iter().find(wanted).unwrap_or(SetName::Affinity)
     };
@@ -182,48 +203,29 @@ fn rules(family: Family) -> Vec<(&'static str, Need, Rule)> {
     let endpoints = first(|name| matches!(name, SetName::StickyEndpoints(Place::Address, _)));
     let affinity = SetName::Affinity;
     let dispatch = SetName::Dispatch(Place::Address, Clients::All);
-    let rule = |statement| vec![statement];
-    vec![
-        ("prerouting", ct, rule(Statement::CtState(CtState::New))),
-        ("prerouting", ct, rule(Statement::AddCtMark(1))),
-        ("prerouting", fib, rule(Statement::Local { end: End::Source, inverted: true })),
+    let core = |feature| need(feature, "nf_tables", "CONFIG_NF_TABLES");
+    let numgen = need("expression `numgen` of nf_tables", "nft_numgen", "CONFIG_NFT_NUMGEN");
+    let dnat = need("expression `nat` of nf_tables", "nft_nat", "CONFIG_NFT_NAT");
+    let allowed =
+        Statement::In { key: client.clone(), inverted: true, set: SetName::AllowedSources };
+    let all = [
+        (core("ranges of several fields in rules of nf_tables"), allowed),
         (
-            "prerouting",
-            core("ranges of several fields in rules of nf_tables"),
-            rule(Statement::In {
-                key: client.clone(),
-                inverted: true,
-                set: SetName::AllowedSources,
-            }),
-        ),
-        (
-            "prerouting",
             core("verdict maps of several fields in nf_tables"),
-            rule(Statement::Dispatch { key: frontend, map: dispatch }),
+            Statement::Dispatch { key: frontend, map: dispatch },
         ),
-        ("prerouting", numgen, rule(Statement::LoadEndpointId { key: indexed, map: slots })),
+        (numgen, Statement::LoadEndpointId { key: indexed, map: slots }),
         (
-            "prerouting",
             core("rules of nf_tables that fill maps"),
-            rule(Statement::Remember { key: client.clone(), map: affinity, seconds: 1 }),
+            Statement::Remember { key: client.clone(), map: affinity, seconds: 1 },
         ),
         (
-            "prerouting",
             core("rules of nf_tables that take elements out of maps (since 5.4)"),
-            rule(Statement::Forget { key: client, map: affinity }),
+            Statement::Forget { key: client, map: affinity },
         ),
-        ("prerouting", dnat, rule(Statement::Dnat { key: by_id, map: endpoints })),
-        ("prerouting", reject, rule(Statement::Verdict(Verdict::Reject))),
-        (
-            "postrouting",
-            masquerade,
-            vec![
-                Statement::Protocol(Protocol::Tcp),
-                Statement::Masquerade { first: 32_768, last: 65_535 },
-            ],
-        ),
-        ("forward", reject, rule(Statement::Verdict(Verdict::Reject))),
-    ]
+        (dnat, Statement::Dnat { key: by_id, map: endpoints }),
+    ];
+    all.map(|(need, statement)| ("prerouting", need, vec![statement])).into()
 }
 
 #[cfg(test)]

@@ -95,21 +95,21 @@ fn write(family: Family, statement: &Statement, take: Take<'_>) {
 fn write_keyed(family: Family, statement: &Statement, take: Take<'_>) {
     match statement {
         Statement::In { key, inverted, set } => {
-            load(family, key, *set == SetName::AllowedSources, take);
+            load(family, key, take);
             let name = set.to_string();
             take(Native::Lookup { set: &name, key: 0, inverted: *inverted });
         }
         Statement::Dispatch { key, map } => {
-            load(family, key, false, take);
+            load(family, key, take);
             take(Native::VerdictMap { set: &map.to_string(), key: 0 });
         }
         Statement::LoadEndpointId { key, map } => {
-            load(family, key, false, take);
+            load(family, key, take);
             take(Native::Map { set: &map.to_string(), key: 0, into: 0 });
             take(Native::SetMeta { from: 0, key: meta::PRIORITY });
         }
         Statement::Dnat { key, map } => {
-            load(family, key, false, take);
+            load(family, key, take);
             take(Native::Map { set: &map.to_string(), key: 0, into: 0 });
             let port = wide(address_length(family) / WORD);
             take(Native::Dnat { family: number(family).into(), address: 0, port });
@@ -132,13 +132,13 @@ fn change_map(
     (operation, timeout): (u32, u64),
     take: Take<'_>,
 ) {
-    let data = load(family, key, false, take);
+    let data = load(family, key, take);
     take(Native::Meta { into: data, key: meta::PRIORITY });
     take(Native::Dynset { set: &map.to_string(), operation, key: 0, data, timeout });
 }
 
 /// Loads the fields of a key behind one another; returns the word after the last.
-fn load(family: Family, key: &[Field], ranges: bool, take: Take<'_>) -> u32 {
+fn load(family: Family, key: &[Field], take: Take<'_>) -> u32 {
     let mut into = 0;
     for &field in key {
         let address = |end| Native::Payload {
@@ -157,9 +157,6 @@ fn load(family: Family, key: &[Field], ranges: bool, take: Take<'_>) -> u32 {
             Field::RandomIndex { modulus } => Native::Random { into, modulus },
             Field::EndpointId => Native::Meta { into, key: meta::PRIORITY },
         });
-        if ranges && field == Field::Protocol {
-            take(Native::ByteOrder { at: into });
-        }
         into += wide(length(family, field).div_ceil(WORD));
     }
     into

@@ -7,7 +7,7 @@ use model::Family;
 use plan::{LocalTraffic, NodePortAccept, PerFamily};
 use render::nftables::names::TABLE;
 use render::nftables::{Ruleset, SetName};
-use sync::netlink::{Encoder, Message, SendBudget, Socket};
+use sync::netlink::{Attribute, Encoder, Message, SendBudget, Socket};
 use sync::nftables::{SUBSYSTEM, To};
 use sync::table::Nftables;
 
@@ -57,6 +57,10 @@ fn told(family: Family) -> Vec<String> {
 fn show(message: &Message<'_>, handles: &[u16]) -> Vec<String> {
     /// `NFTA_SET_ELEM_LIST_ELEMENTS`
     const ELEMENTS: u16 = 3;
+    /// `NFTA_RULE_EXPRESSIONS`
+    const EXPRESSIONS: u16 = 4;
+    /// `NFTA_TABLE_USERDATA`
+    const TABLE_USERDATA: u16 = 6;
     if message.kind >> 8 != SUBSYSTEM {
         return Vec::new();
     }
@@ -70,6 +74,15 @@ fn show(message: &Message<'_>, handles: &[u16]) -> Vec<String> {
         if kind == 12 && one.kind == ELEMENTS {
             let set = message.attributes().text(2).unwrap();
             lines.extend(one.nested().map(|element| format!("{set} {:02x?}", element.value)));
+        } else if kind == 6 && one.kind == EXPRESSIONS {
+            // What older nft writes and newer does not, and what does nothing.
+            let names = |one: &Attribute<'_>| one.nested().text(1) != Some("byteorder");
+            let said: Vec<&[u8]> = one.nested().filter(names).map(|one| one.value).collect();
+            let _ = write!(line, " {said:02x?}");
+        } else if kind == 0 && one.kind == TABLE_USERDATA {
+            // Newer nft notes its own version behind the comment.
+            let comment = one.value.get(..2 + usize::from(one.value[1])).unwrap();
+            let _ = write!(line, " {comment:02x?}");
         } else if !handles.contains(&one.kind) {
             let _ = write!(line, " {}:{:02x?}", one.kind, one.value);
         }

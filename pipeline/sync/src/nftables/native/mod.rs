@@ -128,8 +128,8 @@ pub enum Native<'a> {
         /// What is flipped.
         flip: &'a [u8],
     },
-    /// What nft writes behind a protocol in keys of intervals. Its length is shorter than one
-    /// number, so it does nothing.
+    /// What nft up to 1.0.6 writes behind a protocol in keys of ranges. Its length is shorter than
+    /// one number, so it does nothing.
     ByteOrder {
         /// Where.
         at: u32,

@@ -7,10 +7,8 @@ use crate::netlink::Encoder;
 impl Native<'_> {
     /// Writes the expression. Attributes are in nft's order, which the kernel does not mind.
     pub fn write(&self, out: &mut Encoder) {
-        match *self {
-            Self::Verdict(verdict) => return expression::verdict(out, verdict),
-            Self::Dynset { .. } | Self::Bitwise { .. } => return self.write_long(out),
-            _ => {}
+        if let Self::Verdict(verdict) = *self {
+            return expression::verdict(out, verdict);
         }
         expression(out, self.name(), |out| match *self {
             Self::Payload { into, base, offset, length } => {
@@ -53,24 +51,12 @@ impl Native<'_> {
                 out.be32(1, register(into));
                 value(out, 2, bytes);
             }
-            Self::Dnat { family, address, port } => {
-                let registers = [(3, register(address)), (5, register(port))];
-                numbers(out, &[(1, DNAT), (2, family)]);
-                numbers(out, &registers);
-            }
-            Self::Masquerade { first, last } => {
-                numbers(out, &[(1, RANDOM_PORTS), (2, register(first)), (3, register(last))]);
-            }
-            Self::Reject { code } => {
-                out.be32(1, 0);
-                out.raw(2, &[code]);
-            }
-            Self::Verdict(_) | Self::Dynset { .. } | Self::Bitwise { .. } => {}
+            _ => self.write_last(out),
         });
     }
 
-    fn write_long(&self, out: &mut Encoder) {
-        expression(out, self.name(), |out| match *self {
+    fn write_last(&self, out: &mut Encoder) {
+        match *self {
             Self::Dynset { set, operation, key, data, timeout } => {
                 numbers(out, &[(4, register(key)), (5, register(data)), (3, operation)]);
                 if timeout > 0 {
@@ -84,8 +70,20 @@ impl Native<'_> {
                 value(out, 4, mask);
                 value(out, 5, flip);
             }
+            Self::Dnat { family, address, port } => {
+                let registers = [(3, register(address)), (5, register(port))];
+                numbers(out, &[(1, DNAT), (2, family)]);
+                numbers(out, &registers);
+            }
+            Self::Masquerade { first, last } => {
+                numbers(out, &[(1, RANDOM_PORTS), (2, register(first)), (3, register(last))]);
+            }
+            Self::Reject { code } => {
+                out.be32(1, 0);
+                out.raw(2, &[code]);
+            }
             _ => {}
-        });
+        }
     }
 
     /// The kernel's name of the expression.
