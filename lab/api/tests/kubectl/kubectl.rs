@@ -73,6 +73,17 @@ impl Cluster {
         &self.home
     }
 
+    /// The minor version of the kubectl.
+    pub fn kubectl_minor(&self) -> u64 {
+        let version = self.ok("kubectl version --client -o json", "");
+        let version: serde_json::Value = serde_json::from_str(&version).unwrap();
+        let minor = version["clientVersion"]["minor"].as_str().unwrap();
+        // Vendors append a plus.
+        let minor = minor.trim_end_matches('+').parse().unwrap();
+        assert!(minor >= 32, "kubectl 1.{minor} is too old for these tests: take 1.32 or newer");
+        minor
+    }
+
     /// Runs a command line as a shell would.
     pub fn run(&self, line: &str, stdin: &str) -> Said {
         let mut child = Command::new("sh")
