@@ -104,11 +104,11 @@ fn counters_are_made_once_and_go_on_counting() {
     within(|| {
         assert!(nfacct::supported().unwrap());
         nfacct::ensure(["one", "two"]).unwrap();
-        sh("iptables -A OUTPUT -m nfacct --nfacct-name one; ip link set lo up
-            ping -c 1 -W 1 127.0.0.1 >/dev/null || true");
+        sh("iptables -A OUTPUT -m nfacct --nfacct-name one; ip link set lo up");
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.send_to(b"one", socket.local_addr().unwrap()).unwrap();
         nfacct::ensure(["one", "three"]).unwrap();
-        // A request and its answer on loopback both go out.
-        assert_eq!(nfacct::packets("one").unwrap(), Some(2));
+        assert_eq!(nfacct::packets("one").unwrap(), Some(1));
         assert_eq!(nfacct::packets("two").unwrap(), Some(0));
         assert_eq!(nfacct::packets("none").unwrap(), None);
         // The match finds a counter only where there is one.
