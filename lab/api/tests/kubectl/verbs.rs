@@ -200,17 +200,25 @@ fn deletion_waits_for_what_takes_its_time() {
 #[test]
 fn a_watch_shows_rows_as_they_change() {
     let cluster = Cluster::new();
-    let line = "(sleep 1; kubectl apply -f - >/dev/null; kubectl label svc web x=y >/dev/null; \
-                kubectl delete svc web >/dev/null) & kubectl get svc -w --output-watch-events \
-                --request-timeout=4s --no-headers; wait";
-    let shown =
-        cluster.run(&format!("exec 3<&0; {}", line.replace("-f -", "-f - <&3")), SERVICE).stdout;
+    let script = "
+        await() { n=0; until grep -q $1 shown; do n=$((n+1)); [ $n -lt 200 ]; sleep 0.1; done; }
+        set -e
+        kubectl get svc -w --output-watch-events --no-headers --request-timeout=60s > shown &
+        await kubernetes
+        kubectl apply -f - >/dev/null
+        await ADDED.*web
+        kubectl label svc web x=y >/dev/null
+        await MODIFIED
+        kubectl delete svc web >/dev/null
+        await DELETED
+        kill $!
+        cat shown";
+    let shown = cluster.ok(script, SERVICE);
     let words: Vec<_> = shown
         .lines()
         .map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
         .collect();
-    let expected = ["ADDED kubernetes", "ADDED web", "MODIFIED web", "DELETED web"];
-    assert_eq!(words, expected, "{shown}");
+    assert_eq!(words, ["ADDED kubernetes", "ADDED web", "MODIFIED web", "DELETED web"], "{shown}");
 }
 
 #[test]
