@@ -1,10 +1,14 @@
 //! Which endpoints of a Service port may take traffic: readiness, topology, locality.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+
+use model::Endpoint;
 
 use crate::endpoints::Candidate;
 use crate::intent::Backend;
 use crate::node::NodeFacts;
+use crate::standing::HintsUse;
 
 /// Which lists the policies of a Service port ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,44 @@ enum Topology<'a> {
     Zone(&'a str),
 }
 
+/// Where one endpoint stands with one of the two lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It is in the list.
+    Used,
+    /// It is in the list though it terminates, for no endpoint is ready.
+    LastResort,
+    /// It is not ready.
+    NotReady,
+    /// It terminates, and others are ready.
+    Terminating,
+    /// It terminates and serves no more.
+    NotServing,
+    /// The hints that are followed name other zones.
+    OtherZone,
+    /// The hints that are followed name other nodes.
+    OtherNode,
+    /// It does not run on this node.
+    NotLocal,
+}
+
+impl Place {
+    /// Whether the endpoint takes traffic.
+    pub(crate) fn takes(self) -> bool {
+        matches!(self, Place::Used | Place::LastResort)
+    }
+
+    /// Of an endpoint that is not ready, given whether terminating ones are needed.
+    fn unready(endpoint: &Endpoint, last_resort: bool) -> Self {
+        match (endpoint.terminating, endpoint.serving) {
+            (false, _) => Place::NotReady,
+            (true, false) => Place::NotServing,
+            (true, true) if last_resort => Place::LastResort,
+            (true, true) => Place::Terminating,
+        }
+    }
+}
+
 /// Chooses the endpoints that take traffic.
 ///
 /// **Cluster list**: the ready endpoints, narrowed by topology hints. Only where no endpoint is
@@ -56,36 +98,79 @@ pub(crate) fn categorize(
     uses: Uses,
     node: &NodeFacts,
 ) -> Categorized {
-    let ready: Vec<&Candidate<'_>> =
-        candidates.iter().filter(|candidate| candidate.endpoint.ready).collect();
-    let terminating: Vec<&Candidate<'_>> = candidates
-        .iter()
-        .filter(|candidate| candidate.endpoint.serving && candidate.endpoint.terminating)
-        .collect();
-    let backend = |candidate: &&Candidate<'_>| Backend {
-        address: candidate.address,
-        local: is_local(candidate, node),
-    };
-    let mut chosen =
-        Categorized { any: !ready.is_empty() || !terminating.is_empty(), ..Default::default() };
-    if uses.cluster {
-        let topology = topology(&ready, node);
-        let near = ready.iter().filter(|candidate| follows(candidate, topology));
-        chosen.cluster = near.map(backend).collect();
-        if chosen.cluster.is_empty() {
-            chosen.cluster = terminating.iter().map(backend).collect();
-        }
-    }
-    if uses.local {
-        let here = |list: &[&Candidate<'_>]| -> Vec<Backend> {
-            list.iter().filter(|candidate| is_local(candidate, node)).map(backend).collect()
+    let listed = |places: Vec<Place>| -> Vec<Backend> {
+        let chosen = candidates.iter().zip(places).filter(|(_, place)| place.takes());
+        let backend = |candidate: &Candidate<'_>| Backend {
+            address: candidate.address,
+            local: is_local(candidate, node),
         };
-        chosen.local = here(&ready);
-        if chosen.local.is_empty() {
-            chosen.local = here(&terminating);
-        }
+        chosen.map(|(candidate, _)| backend(candidate)).collect()
+    };
+    Categorized {
+        cluster: if uses.cluster { listed(cluster_places(candidates, node)) } else { Vec::new() },
+        local: if uses.local { listed(local_places(candidates, node)) } else { Vec::new() },
+        any: candidates.iter().any(|Candidate { endpoint, .. }| {
+            endpoint.ready || (endpoint.serving && endpoint.terminating)
+        }),
     }
-    chosen
+}
+
+/// Where each candidate stands with the cluster list, in their order.
+pub(crate) fn cluster_places(candidates: &[Candidate<'_>], node: &NodeFacts) -> Vec<Place> {
+    let ready: Vec<&Candidate<'_>> = ready(candidates);
+    let topology = topology(&ready, node);
+    let place = |candidate: &Candidate<'_>| match (candidate.endpoint.ready, topology) {
+        (false, _) => Place::unready(candidate.endpoint, ready.is_empty()),
+        (true, Topology::Zone(_)) if !follows(candidate, topology) => Place::OtherZone,
+        (true, Topology::Node(_)) if !follows(candidate, topology) => Place::OtherNode,
+        (true, _) => Place::Used,
+    };
+    candidates.iter().map(place).collect()
+}
+
+/// Where each candidate stands with the local list, in their order.
+pub(crate) fn local_places(candidates: &[Candidate<'_>], node: &NodeFacts) -> Vec<Place> {
+    let last_resort = !ready(candidates).iter().any(|candidate| is_local(candidate, node));
+    let place = |candidate: &Candidate<'_>| {
+        if !is_local(candidate, node) {
+            Place::NotLocal
+        } else if candidate.endpoint.ready {
+            Place::Used
+        } else {
+            Place::unready(candidate.endpoint, last_resort)
+        }
+    };
+    candidates.iter().map(place).collect()
+}
+
+fn ready<'c, 'a>(candidates: &'c [Candidate<'a>]) -> Vec<&'c Candidate<'a>> {
+    candidates.iter().filter(|candidate| candidate.endpoint.ready).collect()
+}
+
+/// What becomes of the hints of these candidates in the cluster list.
+pub(crate) fn hints(candidates: &[Candidate<'_>], node: &NodeFacts) -> HintsUse {
+    let ready = ready(candidates);
+    match topology(&ready, node) {
+        Topology::Node(name) => return HintsUse::Node(name.into()),
+        Topology::Zone(name) => return HintsUse::Zone(name.into()),
+        Topology::Anywhere => {}
+    }
+    let without = |hints: fn(&Candidate<'_>) -> bool| -> Vec<SocketAddr> {
+        let lacking = ready.iter().filter(|candidate| !hints(candidate));
+        lacking.map(|candidate| candidate.address).collect()
+    };
+    let zoneless = without(|candidate| !zone_hints(candidate).is_empty());
+    let hintless =
+        without(|candidate| !zone_hints(candidate).is_empty() || !node_hints(candidate).is_empty());
+    if hintless.len() == ready.len() {
+        return HintsUse::Absent;
+    }
+    match &node.zone {
+        _ if !hintless.is_empty() => HintsUse::Incomplete(hintless),
+        _ if !zoneless.is_empty() => HintsUse::Incomplete(zoneless),
+        None => HintsUse::NoZone,
+        Some(zone) => HintsUse::NobodyFor(zone.clone()),
+    }
 }
 
 /// Whether an endpoint runs on this node: its `nodeName` is this node's name, not empty.

@@ -10,10 +10,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use model::{Family, NamespacedName, Notice, ObjectRef, PortName, Protocol, Reason};
+use model::{
+    Cluster, Family, NamespacedName, Notice, ObjectRef, PortName, Protocol, Reason, Service,
+};
 
-use crate::draft::Draft;
+use crate::config::Config;
+use crate::draft::{Draft, draft};
 use crate::intent::{Frontend, FrontendKind, Pool, PoolName, Route, VirtualServer};
+use crate::node::node_facts;
 
 /// What only one Service port can have: an address with port and protocol, or a NodePort (without
 /// address) of a family.
@@ -142,6 +146,34 @@ impl Claims {
         let first = self.places.get(&Place::of(server, frontend))?.first()?;
         (first.port != server.name).then_some(&first.port)
     }
+}
+
+/// Every Service port that claims one address (`None` for NodePorts) and port, best claim first: the
+/// first has it.
+#[must_use]
+pub fn claimants(
+    cluster: &Cluster,
+    config: &Config,
+    (family, address): (Family, Option<IpAddr>),
+    port: u16,
+    protocol: Protocol,
+) -> Vec<PortName> {
+    let node = node_facts(cluster, config);
+    let names = |service: &Service| match address {
+        Some(ip) => {
+            service.cluster_ips.contains(&ip)
+                || service.external_ips.contains(&ip)
+                || service.ingress.iter().any(|ingress| ingress.ip == ip)
+        }
+        None => service.ports.iter().any(|entry| entry.node_port == Some(port)),
+    };
+    let (mut claims, mut touched) = (Claims::default(), Touched::default());
+    for name in cluster.services().values().filter(|one| names(one)).map(|one| &one.name) {
+        claims.enter(&draft(cluster, name, &node, config), &mut touched);
+    }
+    let place = Place { family, address, port, protocol };
+    let all = claims.places.remove(&place).unwrap_or_default();
+    all.into_iter().map(|claimant| claimant.port).collect()
 }
 
 fn claims(draft: &Draft) -> impl Iterator<Item = (Place, Claimant)> {

@@ -57,15 +57,26 @@ pub(crate) fn endpoints<'a>(
     protocol: Protocol,
     family: Family,
 ) -> Vec<Candidate<'a>> {
+    let mut all: Vec<Candidate<'a>> = mentions(slices, port, protocol, family)
+        .into_iter()
+        .filter_map(|(address, same)| {
+            Some(Candidate { address, endpoint: decide(&same)?.endpoint })
+        })
+        .collect();
+    all.sort_by_cached_key(|candidate| candidate.address.to_string());
+    all
+}
+
+/// Every mention of an address and port that counts at all.
+fn mentions<'a>(
+    slices: &[&'a EndpointSlice],
+    port: &str,
+    protocol: Protocol,
+    family: Family,
+) -> BTreeMap<SocketAddr, Vec<Mention<'a>>> {
     let mut mentions: BTreeMap<SocketAddr, Vec<Mention<'a>>> = BTreeMap::new();
     for slice in slices.iter().filter(|slice| slice.address_type == AddressType::Ip(family)) {
-        let numbers: BTreeSet<u16> = slice
-            .ports
-            .iter()
-            .filter(|entry| entry.name.as_deref() == Some(port) && entry.protocol == protocol)
-            .filter_map(|entry| entry.port.filter(|&number| number != 0))
-            .collect();
-        for number in numbers {
+        for number in numbers(slice, port, protocol) {
             for (position, endpoint) in slice.endpoints.iter().enumerate() {
                 if is_usable(endpoint.address, family) {
                     let address = SocketAddr::new(endpoint.address, number);
@@ -78,14 +89,31 @@ pub(crate) fn endpoints<'a>(
             }
         }
     }
-    let mut all: Vec<Candidate<'a>> = mentions
-        .into_iter()
-        .filter_map(|(address, same)| {
-            Some(Candidate { address, endpoint: decide(&same)?.endpoint })
-        })
-        .collect();
-    all.sort_by_cached_key(|candidate| candidate.address.to_string());
-    all
+    mentions
+}
+
+/// The numbers that a slice gives to a port; none where it does not know the port.
+pub(crate) fn numbers(slice: &EndpointSlice, port: &str, protocol: Protocol) -> BTreeSet<u16> {
+    let entries = slice.ports.iter();
+    entries
+        .filter(|entry| entry.name.as_deref() == Some(port) && entry.protocol == protocol)
+        .filter_map(|entry| entry.port.filter(|&number| number != 0))
+        .collect()
+}
+
+/// Which entry speaks for each address and port: its slice, and its position in it.
+pub(crate) fn speakers<'a>(
+    slices: &[&'a EndpointSlice],
+    port: &str,
+    protocol: Protocol,
+    family: Family,
+) -> BTreeMap<SocketAddr, (&'a EndpointSlice, usize)> {
+    let all = mentions(slices, port, protocol, family).into_iter();
+    all.filter_map(|(address, same)| {
+        let winner = decide(&same)?;
+        Some((address, (winner.slice, winner.position)))
+    })
+    .collect()
 }
 
 /// Whom to believe of several mentions of one address: first the newest word about each Pod, then

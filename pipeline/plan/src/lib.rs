@@ -19,10 +19,12 @@ mod planner;
 pub mod policy;
 mod routes;
 mod services;
+mod standing;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints, PolicyOptions};
+pub use conflicts::claimants;
 pub use flows::Flows;
 pub use intent::{
     Backend, Frontend, FrontendKind, Intent, LocalTraffic, NodeIntent, NodePortAccept, PerFamily,
@@ -30,3 +32,4 @@ pub use intent::{
 };
 pub use local_ready::local_ready_endpoints;
 pub use planner::{Planner, plan};
+pub use standing::{EndpointStanding, HintsUse, Standing, Standings, standings};

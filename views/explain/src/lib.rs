@@ -4,6 +4,7 @@
 //! Nothing here sends a packet or asks a kernel.
 
 mod decide;
+mod explain;
 mod fate;
 pub mod nftables;
 mod packet;
@@ -11,6 +12,11 @@ pub mod policy;
 mod trace;
 
 pub use decide::{Mode, Verdict, decide, source_class};
+pub use explain::{
+    AskedPort, ClassFound, Code, EndpointRow, EndpointTable, Explanation, FrontendMet, NatTuple,
+    Outcome, Place, PolicyJudgement, Question, QuestionError, RangesResult, Resolved, SnatRule,
+    Style, WhyNot, explain, node_of,
+};
 pub use nftables::trace_nftables;
 pub use packet::{Enters, Packet};
 pub use trace::{Step, Then, Trace, TraceError, trace_iptables};

@@ -16,6 +16,7 @@ mod policy_world;
 mod properties;
 mod routes;
 mod services;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,59 +1,87 @@
 //! In iptables mode: translation first, then filtering with kube-proxy's gaps.
 
 use model::{Family, Host, Protocol};
-use plan::{Frontend, FrontendKind, Intent, Refusal, Refuse, Route};
+use plan::{Frontend, FrontendKind, Intent, Refusal, Route, VirtualServer};
 
-use super::{Met, Verdict, admits, follow, source_class};
+use super::{
+    Cause, Decision, Met, Verdict, admits, follow, in_service_cidr, is_cluster_ip, refused,
+    source_class,
+};
 use crate::{Enters, Packet};
 
-pub(super) fn decide(intent: &Intent, host: &Host, packet: &Packet, met: &Met<'_>) -> Verdict {
+pub(super) fn decide<'a>(
+    intent: &Intent,
+    host: &Host,
+    packet: &Packet,
+    met: &Met<'a>,
+) -> Decision<'a> {
     let class = source_class(intent, host, packet);
     let translated = [met.addressed, met.node_port.filter(|_| met.node_ports_answer)];
     let delivering = translated.into_iter().flatten().find(|(_, frontend)| {
         matches!(frontend.routes[class], Route::Deliver { .. }) && admits(frontend, packet.source)
     });
     match delivering {
-        Some((server, frontend)) => follow(server, frontend.routes[class], host, packet),
+        Some(by) => follow(by, by.1.routes[class], host, packet),
         None => filter(intent, host, packet, met),
     }
 }
 
 /// What the filter chains do with a packet that was not translated.
-fn filter(intent: &Intent, host: &Host, packet: &Packet, met: &Met<'_>) -> Verdict {
+fn filter<'a>(intent: &Intent, host: &Host, packet: &Packet, met: &Met<'a>) -> Decision<'a> {
     let sent = packet.enters == Enters::Output;
     let own = host.owns(packet.destination);
     let v4 = packet.destination.is_ipv4();
     // KUBE-FIREWALL, in INPUT and OUTPUT: keeps others away from loopback addresses.
     let guarded = intent.node.localhost_node_ports && v4 && packet.destination.is_loopback();
     if guarded && !packet.source.is_loopback() {
-        return Verdict::Drop;
+        return Decision { verdict: Verdict::Drop, cause: Cause::LoopbackGuard, by: None };
     }
     // KUBE-PROXY-FIREWALL, in INPUT, OUTPUT and FORWARD.
     let fenced = |frontend: &Frontend| frontend.sources.is_some() && has_endpoints(frontend);
-    if met.addressed.is_some_and(|(_, frontend)| fenced(frontend)) {
-        return Verdict::Drop;
+    if let Some(by) = met.addressed.filter(|(_, frontend)| fenced(frontend)) {
+        let admitted = admits(by.1, packet.source);
+        let cause = if admitted { Cause::NoLocalEndpoints } else { Cause::SourceRanges };
+        return Decision { verdict: Verdict::Drop, cause, by: Some(by) };
     }
     // KUBE-SERVICES, in OUTPUT and FORWARD; KUBE-EXTERNAL-SERVICES, in INPUT and FORWARD. What the
     // node sends to itself goes through OUTPUT, then INPUT.
     let (in_services, in_external) = (sent || !own, own || !sent);
     if in_services
-        && let Some((_, frontend)) = met.addressed
-        && frontend.kind == FrontendKind::ClusterIP
-        && let Some(verdict) = refusal(frontend)
+        && let Some(by) = met.addressed
+        && by.1.kind == FrontendKind::ClusterIP
+        && let Some(decision) = refusal(by)
     {
-        return verdict;
+        return decision;
     }
     // KUBE-NODEPORTS, in INPUT: admits what asks for a health check port.
     if own && is_health_check(intent, packet) {
-        return Verdict::Pass;
+        return Decision { verdict: Verdict::Pass, cause: Cause::HealthCheckPort, by: None };
     }
     let external = met.addressed.filter(|(_, frontend)| frontend.kind != FrontendKind::ClusterIP);
     let mut refusing: Vec<_> =
         [external, met.node_port.filter(|_| own)].into_iter().flatten().collect();
     // Rules stand in the order of the Service ports' names.
     refusing.sort_by_key(|(server, _)| &server.name);
-    let refused = refusing.into_iter().find_map(|(_, frontend)| refusal(frontend));
-    refused.filter(|_| in_external).unwrap_or(Verdict::Pass)
+    let refused = refusing.into_iter().find_map(refusal);
+    refused.filter(|_| in_external).unwrap_or_else(|| passed(intent, packet, met))
+}
+
+/// Why nothing touches a packet.
+fn passed<'a>(intent: &Intent, packet: &Packet, met: &Met<'a>) -> Decision<'a> {
+    let node_port = met.node_port.filter(|_| met.node_ports_answer);
+    let gap = met.addressed.or(node_port).filter(|&by| refusal(by).is_some());
+    let (cause, by) = if gap.is_some() {
+        (Cause::RefusalGap, gap)
+    } else if met.node_port.is_some() && !met.node_ports_answer {
+        (Cause::NodePortNotHere, met.node_port)
+    } else if is_cluster_ip(intent, packet.destination) {
+        (Cause::WrongPort, None)
+    } else if in_service_cidr(intent, packet.destination) {
+        (Cause::Unallocated, None)
+    } else {
+        (Cause::NoFrontend, None)
+    };
+    Decision { verdict: Verdict::Pass, cause, by }
 }
 
 /// Whether the Service port behind a frontend has any endpoint.
@@ -63,11 +91,10 @@ fn has_endpoints(frontend: &Frontend) -> bool {
 
 /// How a frontend refuses what was not translated. The rule knows no classes: it is there where
 /// outside clients are refused, and then meets everybody who gets that far.
-fn refusal(frontend: &Frontend) -> Option<Verdict> {
-    match frontend.routes.outside {
+fn refusal<'a>(by: (&'a VirtualServer, &'a Frontend)) -> Option<Decision<'a>> {
+    match by.1.routes.outside {
         Route::Deliver { .. } => None,
-        Route::Refuse { with: Refuse::Reject, .. } => Some(Verdict::Reject),
-        Route::Refuse { with: Refuse::Drop, .. } => Some(Verdict::Drop),
+        Route::Refuse { why, with } => Some(refused(by, why, with)),
     }
 }
 

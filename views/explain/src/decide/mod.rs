@@ -9,7 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use model::{Family, Host, Protocol};
 use plan::{
-    Frontend, Intent, LocalTraffic, NodePortAccept, Refuse, Route, SourceClass, VirtualServer,
+    Frontend, FrontendKind, Intent, LocalTraffic, NodePortAccept, Refusal, Refuse, Route,
+    SourceClass, VirtualServer,
 };
 use serde::Serialize;
 
@@ -125,8 +126,57 @@ impl fmt::Display for Mode {
 /// A packet whose source and destination are of different families passes.
 #[must_use]
 pub fn decide(intent: &Intent, host: &Host, packet: &Packet, mode: Mode) -> Verdict {
+    decision(intent, host, packet, mode).verdict
+}
+
+/// The rule of the Intent that a verdict comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// A frontend delivers.
+    Delivered,
+    /// A frontend refuses: no endpoint anywhere is usable.
+    NoEndpoints,
+    /// A frontend refuses: its policy asks for endpoints of this node, and there is none.
+    NoLocalEndpoints,
+    /// The source lies outside the frontend's ranges.
+    SourceRanges,
+    /// Somebody else asks for a loopback address.
+    LoopbackGuard,
+    /// It asks for a health check port.
+    HealthCheckPort,
+    /// A frontend refuses, but iptables mode has no rule for it on this packet's way.
+    RefusalGap,
+    /// It asks a cluster IP for a port that its Service does not have.
+    WrongPort,
+    /// It asks for an address of a ServiceCIDR that no Service has.
+    Unallocated,
+    /// Every backend is an address of the cluster network that leads nowhere.
+    StrayBackends,
+    /// It asks for a NodePort where NodePorts do not answer.
+    NodePortNotHere,
+    /// Source and destination are of different families.
+    MixedFamilies,
+    /// Nothing of ours is asked for.
+    NoFrontend,
+}
+
+/// A verdict and where it comes from.
+pub(crate) struct Decision<'a> {
+    pub(crate) verdict: Verdict,
+    pub(crate) cause: Cause,
+    /// The frontend that decided, or that would have.
+    pub(crate) by: Option<(&'a VirtualServer, &'a Frontend)>,
+}
+
+/// As [`decide`], with the cause.
+pub(crate) fn decision<'a>(
+    intent: &'a Intent,
+    host: &Host,
+    packet: &Packet,
+    mode: Mode,
+) -> Decision<'a> {
     if Family::of(packet.source) != Family::of(packet.destination) {
-        return Verdict::Pass;
+        return Decision { verdict: Verdict::Pass, cause: Cause::MixedFamilies, by: None };
     }
     let met = Met::find(intent, host, packet);
     match mode {
@@ -178,18 +228,40 @@ fn servers(
 }
 
 /// Whether a frontend takes packets of this source at all.
-fn admits(frontend: &Frontend, source: IpAddr) -> bool {
+pub(crate) fn admits(frontend: &Frontend, source: IpAddr) -> bool {
     let within =
         |ranges: &std::sync::Arc<[model::Cidr]>| ranges.iter().any(|range| range.contains(&source));
     frontend.sources.as_ref().is_none_or(within)
 }
 
+/// Whether an address is the cluster IP of a Service.
+fn is_cluster_ip(intent: &Intent, address: IpAddr) -> bool {
+    let mut servers = intent.servers.values().flat_map(|servers| servers.iter());
+    servers.any(|server| {
+        let mut frontends = server.frontends.iter();
+        frontends.any(|frontend| {
+            frontend.kind == FrontendKind::ClusterIP && frontend.address == Some(address)
+        })
+    })
+}
+
+/// Whether cluster IPs are allocated from around an address.
+fn in_service_cidr(intent: &Intent, address: IpAddr) -> bool {
+    let mut blocks = intent.node.service_cidrs[Family::of(address)].iter();
+    blocks.any(|block| block.contains(&address))
+}
+
 /// What becomes of a packet on a frontend's route.
-fn follow(server: &VirtualServer, route: Route, host: &Host, packet: &Packet) -> Verdict {
+fn follow<'a>(
+    by: (&'a VirtualServer, &'a Frontend),
+    route: Route,
+    host: &Host,
+    packet: &Packet,
+) -> Decision<'a> {
+    let (server, _) = by;
     let (pool, masquerade) = match route {
         Route::Deliver { pool, masquerade } => (pool, masquerade),
-        Route::Refuse { with: Refuse::Reject, .. } => return Verdict::Reject,
-        Route::Refuse { with: Refuse::Drop, .. } => return Verdict::Drop,
+        Route::Refuse { why, with } => return refused(by, why, with),
     };
     // POSTROUTING sees what leaves by an interface, the loopback interface included.
     let leaves = |to: IpAddr| packet.enters == Enters::Output || !host.owns(to);
@@ -197,5 +269,18 @@ fn follow(server: &VirtualServer, route: Route, host: &Host, packet: &Packet) ->
         let to = backend.address.ip();
         (backend.address, leaves(to) && (masquerade || to == packet.source))
     });
-    Verdict::Deliver(backends.collect())
+    let verdict = Verdict::Deliver(backends.collect());
+    Decision { verdict, cause: Cause::Delivered, by: Some(by) }
+}
+
+fn refused<'a>(by: (&'a VirtualServer, &'a Frontend), why: Refusal, with: Refuse) -> Decision<'a> {
+    let verdict = match with {
+        Refuse::Reject => Verdict::Reject,
+        Refuse::Drop => Verdict::Drop,
+    };
+    let cause = match why {
+        Refusal::NoEndpoints => Cause::NoEndpoints,
+        Refusal::NoLocalEndpoints => Cause::NoLocalEndpoints,
+    };
+    Decision { verdict, cause, by: Some(by) }
 }
