@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Ask this node's agent what it knows: writes, watches, what is left out and why
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArguments),
+    /// Show Services and endpoints by new connections a second, live (nftables mode)
+    #[command(after_help = crate::cli_top::EXAMPLES)]
+    Top(crate::cli_top::TopArguments),
     /// A small cluster on this machine, made of network namespaces: for learning and for trying
     Lab(crate::cli_lab::LabArguments),
 }
@@ -52,6 +55,7 @@ Examples:
   pointsman render --manifests ./services --node alpha
   pointsman render --manifests ./services --node alpha --show intent -o json
   pointsman render --kubeconfig ~/.kube/config --node worker-1 | grep my-service
+  pointsman render --manifests ./services --node alpha --proxy-mode nftables --family ipv4
 
 Exit codes: 0 printed, 1 something could not be read (what could be is still printed), 2 wrong usage.";
 
@@ -148,7 +152,7 @@ pub(crate) enum Border {
     Cluster,
     /// What the node must do (JSON)
     Intent,
-    /// The rules, as iptables-save prints them
+    /// The rules, as iptables-save prints them, or in nftables mode as nft loads them
     Rules,
 }
 

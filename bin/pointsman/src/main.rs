@@ -4,6 +4,7 @@
 mod agent;
 mod cli;
 mod cli_lab;
+mod cli_top;
 mod commands;
 mod dataplane;
 mod flows;
@@ -13,6 +14,7 @@ mod meters;
 mod pace;
 mod reload;
 mod repair;
+mod terminal;
 mod tuning;
 mod views;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
+        Command::Top(arguments) => commands::top::run(&arguments),
         Command::Lab(arguments) => commands::lab::run(&arguments),
         Command::Cleanup(arguments) => {
             journal::start(&journal::of_flags(&cli.log));

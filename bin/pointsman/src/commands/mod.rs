@@ -5,3 +5,4 @@ pub(crate) mod lab;
 pub(crate) mod render;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod top;

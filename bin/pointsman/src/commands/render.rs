@@ -4,9 +4,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use config::Meant;
+use config::{Meant, ProxyMode};
 use model::{Change, Cluster, Family, Host, HostAddress, Node, Notice};
-use render::iptables::Options;
+use plan::Intent;
+use render::{iptables, nftables};
 
 use crate::cli::{Border, FamilyName, OutputFormat, RenderArguments};
 use crate::commands::run::{self, meant, runtime};
@@ -27,15 +28,7 @@ pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
         Border::Cluster => print_json(&mut out, &cluster)?,
         Border::Intent => print_json(&mut out, &intent)?,
         Border::Rules => {
-            let options = Options { masquerade_bit: meant.masquerade_bit, ..Options::default() };
-            let ruleset = render::iptables::ruleset(&intent, &options);
-            let families = Family::ALL.into_iter().filter(|&family| match arguments.family {
-                None => true,
-                Some(FamilyName::Ipv4) => family == Family::V4,
-                Some(FamilyName::Ipv6) => family == Family::V6,
-            });
-            let texts: Vec<(Family, String)> =
-                families.map(|family| (family, ruleset.to_text(family))).collect();
+            let texts = rules(&meant, &intent, arguments.family);
             match arguments.output {
                 OutputFormat::Text => {
                     for (family, text) in &texts {
@@ -60,6 +53,31 @@ pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
         bail!("{unreadable} of the manifests could not be read and are not in this output");
     }
     Ok(())
+}
+
+/// The rules of each family, as the tool of the mode reads them.
+fn rules(meant: &Meant, intent: &Intent, family: Option<FamilyName>) -> Vec<(Family, String)> {
+    let families = Family::ALL.into_iter().filter(|&one| match family {
+        None => true,
+        Some(FamilyName::Ipv4) => one == Family::V4,
+        Some(FamilyName::Ipv6) => one == Family::V6,
+    });
+    let masquerade_bit = meant.masquerade_bit;
+    match meant.mode {
+        ProxyMode::Iptables => {
+            let options = iptables::Options { masquerade_bit, ..Default::default() };
+            let ruleset = iptables::ruleset(intent, &options);
+            families.map(|family| (family, ruleset.to_text(family))).collect()
+        }
+        ProxyMode::Nftables => {
+            let options = nftables::Options { masquerade_bit, ..Default::default() };
+            let (ruleset, left_out) = nftables::ruleset(intent, &options);
+            for (service, error) in left_out {
+                tracing::warn!(object = %format!("Service {service}"), "left out: {error}");
+            }
+            families.map(|family| (family, ruleset.to_text(family))).collect()
+        }
+    }
 }
 
 /// The cluster as it is now, and how many manifests could not be read.

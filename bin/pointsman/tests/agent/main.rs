@@ -16,3 +16,4 @@ mod restart;
 mod stage;
 mod start;
 mod takeover;
+mod top;

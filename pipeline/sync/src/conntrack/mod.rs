@@ -3,6 +3,7 @@
 //! In: [`StaleFlows`], after the rules that make them stale are in force. Out: netlink questions
 //! for just those entries, and one deletion for each that is stale. Nothing else is touched.
 
+mod announced;
 mod entry;
 mod filter;
 mod remove;
@@ -11,6 +12,7 @@ pub mod sysctls;
 
 use model::Family;
 
+pub use announced::Announced;
 pub use entry::{Entry, ProtocolState, Tuple};
 pub use filter::Filter;
 pub use remove::Removed;
@@ -24,6 +26,7 @@ const SUBSYSTEM: u16 = 1;
 
 /// `IPCTNL_MSG_CT_…`
 mod message {
+    pub(super) const NEW: u16 = 0;
     pub(super) const GET: u16 = 1;
     pub(super) const DELETE: u16 = 2;
     pub(super) const GET_STATISTICS_OF_CPUS: u16 = 4;

@@ -148,6 +148,19 @@ impl Nftables {
         read::everything(&mut self.socket, &self.features.families)
     }
 
+    /// Whether there is a table of ours, in any family.
+    ///
+    /// # Errors
+    /// As [`Nftables::read`].
+    pub fn is_there(&mut self) -> Result<bool, Error> {
+        for family in Family::ALL {
+            if read::table(&mut self.socket, family)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The counters of the frontends of a family: of the dispatch maps alone, not of the table.
     /// Empty where there is no table or no counters.
     ///
