@@ -3,6 +3,7 @@
 mod cargo;
 mod demo;
 mod kubectl;
+mod nft;
 mod soak;
 mod tally;
 mod test;

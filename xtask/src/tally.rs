@@ -44,6 +44,12 @@ impl Tally {
         }
     }
 
+    /// Something was not run at all.
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        self.skipped += 1;
+        self.skipped_names.push(format!("{name} ({why})"));
+    }
+
     fn program_ended(&mut self) {
         if std::mem::take(&mut self.running) {
             self.failed += 1;
@@ -83,6 +89,15 @@ fn count(text: &str, word: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_run_at_all_is_a_skip_with_its_reason() {
+        let mut tally = tally("test result: ok. 3 passed; 0 failed; 0 ignored", true);
+        assert!(tally.is_good(true));
+        tally.skip("a", "no b");
+        assert_eq!(tally.skipped_names(), ["a (no b)"]);
+        assert!(tally.is_good(false) && !tally.is_good(true));
+    }
 
     fn tally(text: &str, success: bool) -> Tally {
         let mut tally = Tally::default();

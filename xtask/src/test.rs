@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::tally::Tally;
-use crate::{cargo, kubectl, tools};
+use crate::{cargo, kubectl, nft, tools};
 
 /// Runs the tests of the whole workspace, in a sandbox.
 pub(crate) fn run(quick: bool, filter: &[String]) -> Result<ExitCode> {
@@ -22,7 +22,12 @@ pub(crate) fn run(quick: bool, filter: &[String]) -> Result<ExitCode> {
         runner.env("PROPTEST_CASES", "16").env("POINTSMAN_QUICK", "1");
     }
     runner.arg("--").args(filter);
-    let tally = watch(&mut runner)?;
+    let mut tally = Tally::default();
+    watch(&mut runner, &mut tally)?;
+    let asked = filter.is_empty() || filter.iter().any(|name| name == "nft");
+    if !quick && asked && std::env::var_os(nft::VARIABLE).is_none() {
+        with_another_nft(&mut tally)?;
+    }
     for name in tally.skipped_names() {
         println!("skipped: {name}");
     }
@@ -34,14 +39,39 @@ pub(crate) fn run(quick: bool, filter: &[String]) -> Result<ExitCode> {
     Ok(if tally.is_good(strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// The tests that hold tables against nft once more, with another release of it.
+fn with_another_nft(tally: &mut Tally) -> Result<()> {
+    let program = match nft::provide() {
+        Ok(program) => program,
+        Err(error) => {
+            tally.skip(
+                "tables against a newer nft",
+                &format!("{error:#}; {} names one", nft::VARIABLE),
+            );
+            return Ok(());
+        }
+    };
+    println!("Tables against {}:", program.display());
+    let held_against_it = [
+        ["--package=pointsman-sync", "--test=table", "--", "nft::"],
+        ["--package=pointsman-render", "--lib", "--", "nftables::tests::kernel::"],
+    ];
+    for tests in held_against_it {
+        let mut runner = lab::sandbox::command(cargo::program());
+        runner.args(["test", "--no-fail-fast", "--offline"]).args(tests);
+        runner.env(nft::VARIABLE, &program);
+        watch(&mut runner, tally)?;
+    }
+    Ok(())
+}
+
 /// Shows what the runner prints while counting it.
-fn watch(runner: &mut Command) -> Result<Tally> {
+fn watch(runner: &mut Command, tally: &mut Tally) -> Result<()> {
     let mut child = match runner.stdout(Stdio::piped()).spawn() {
         Ok(child) => child,
         Err(error) => bail!(lab::sandbox::explain(error)),
     };
     let output = child.stdout.take().context("the test runner has no output")?;
-    let mut tally = Tally::default();
     for line in BufReader::new(output).split(b'\n') {
         let mut line = line.context("cannot read what the test runner prints")?;
         tally.line(&String::from_utf8_lossy(&line));
@@ -50,5 +80,5 @@ fn watch(runner: &mut Command) -> Result<Tally> {
     }
     let status = child.wait().context("cannot wait for the test runner")?;
     tally.end(status.success());
-    Ok(tally)
+    Ok(())
 }
