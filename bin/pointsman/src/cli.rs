@@ -38,6 +38,9 @@ pub(crate) enum Command {
     /// Show Services and endpoints by new connections a second, live (nftables mode)
     #[command(after_help = crate::cli_top::EXAMPLES)]
     Top(crate::cli_top::TopArguments),
+    /// Say why a packet does or does not arrive: objects, endpoints, translation, verdict
+    #[command(after_help = crate::cli_explain::EXAMPLES)]
+    Explain(crate::cli_explain::ExplainArguments),
     /// A small cluster on this machine, made of network namespaces: for learning and for trying
     Lab(crate::cli_lab::LabArguments),
 }

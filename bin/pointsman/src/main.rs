@@ -3,6 +3,7 @@
 
 mod agent;
 mod cli;
+mod cli_explain;
 mod cli_lab;
 mod cli_top;
 mod commands;
@@ -18,6 +19,7 @@ mod terminal;
 mod tuning;
 mod views;
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -26,8 +28,12 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(config::normalize(std::env::args_os()));
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     let outcome = match cli.command {
+        Command::Explain(arguments) => return explained(commands::explain::run(&arguments)),
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
@@ -47,6 +53,29 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was said. An arrow that reaches us as a word of its own is the word `to`: it looks like a
+/// flag. Wrong usage of `explain` must not end with the code of one of its answers.
+fn parse() -> Result<Cli, ExitCode> {
+    let arrow = |word: OsString| if word == "->" { "to".into() } else { word };
+    let words = config::normalize(std::env::args_os().map(arrow));
+    let explains = words.iter().any(|word| word == "explain");
+    Cli::try_parse_from(words).map_err(|error| {
+        if error.use_stderr() && explains {
+            let _ = error.print();
+            return ExitCode::from(commands::explain::UNANSWERED);
+        }
+        error.exit()
+    })
+}
+
+fn explained(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+    outcome.unwrap_or_else(|error| {
+        // Nothing is left to tell the person if even this fails.
+        let _ = writeln!(std::io::stderr(), "pointsman: {error:#}");
+        ExitCode::from(commands::explain::UNANSWERED)
+    })
 }
 
 /// `pointsman render | head` ends the reader early; that is no failure of ours.

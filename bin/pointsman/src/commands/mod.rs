@@ -1,6 +1,7 @@
 //! One verb each.
 
 pub(crate) mod cleanup;
+pub(crate) mod explain;
 pub(crate) mod lab;
 pub(crate) mod render;
 pub(crate) mod run;

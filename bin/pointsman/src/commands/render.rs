@@ -81,7 +81,7 @@ fn rules(meant: &Meant, intent: &Intent, family: Option<FamilyName>) -> Vec<(Fam
 }
 
 /// The cluster as it is now, and how many manifests could not be read.
-fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
+pub(crate) fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
     let mut cluster = Cluster::default();
     if let Some(folder) = &meant.source.manifests {
         let contents = intake::folder::read(folder)?;
@@ -114,7 +114,7 @@ fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
 }
 
 /// What the node's machine would say of itself, as far as its Node object knows.
-fn host_of(node: &Node) -> Host {
+pub(crate) fn host_of(node: &Node) -> Host {
     let own = node.internal_ips.iter().chain(&node.external_ips).copied();
     let named = |interface: &'static str| {
         move |address| HostAddress { address, interface: interface.into() }
@@ -126,7 +126,7 @@ fn host_of(node: &Node) -> Host {
     }
 }
 
-fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<()> {
+pub(crate) fn print_json(out: &mut impl Write, value: &impl serde::Serialize) -> Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)?;
     Ok(())
