@@ -184,9 +184,8 @@ impl<K: Watched> Watch<K> {
                 self.step = self.list_step();
                 wait = self.timing.refused_again / 2 + up_to(self.timing.refused_again / 2);
                 self.go_without(&error).await;
-                if K::KIND == Kind::ClusterNetworkPolicy
-                    && matches!(error, Error::Refused { code: 404, .. })
-                {
+                let unserved = matches!(error, Error::Refused { code: 404, .. });
+                if K::KIND == Kind::ClusterNetworkPolicy && unserved {
                     // Most clusters do not have them; one that gets them should not wait long.
                     tracing::debug!(kind = %K::KIND, "{error}; there are none until it serves them");
                     self.version.clear();

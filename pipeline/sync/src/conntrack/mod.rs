@@ -1,6 +1,6 @@
 //! The kernel's table of connections: reading it, taking stale entries out, how full it is.
 //!
-//! In: [`StaleFlows`], after the rules that make them stale are in force. Out: netlink questions
+//! In: [`StaleFlows`](model::StaleFlows), after the rules that make them stale are in force. Out: netlink questions
 //! for just those entries, and one deletion for each that is stale. Nothing else is touched.
 
 mod announced;

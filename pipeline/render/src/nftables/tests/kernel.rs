@@ -93,7 +93,8 @@ fn every_way_to_configure_a_node_survives_a_round_trip() {
         node.local_traffic = PerFamily::of(|_| local.clone());
         node.node_ports = PerFamily::of(|_| NodePortAccept::AnyLocal { loopback: true });
         node.drop_invalid = true;
-        let intent = Intent { node: node.into(), servers: Default::default(), policy: Default::default() };
+        let intent =
+            Intent { node: node.into(), servers: Default::default(), policy: Default::default() };
         let (ruleset, _) = ruleset(&intent, &Options::default());
         survives(&ruleset);
     }
