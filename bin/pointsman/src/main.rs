@@ -5,6 +5,7 @@ mod agent;
 mod cli;
 mod cli_explain;
 mod cli_lab;
+mod cli_lint;
 mod cli_top;
 mod commands;
 mod dataplane;
@@ -33,7 +34,13 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let outcome = match cli.command {
-        Command::Explain(arguments) => return explained(commands::explain::run(&arguments)),
+        Command::Explain(arguments) => {
+            let outcome = commands::explain::run(&arguments);
+            return answered(outcome, commands::explain::UNANSWERED);
+        }
+        Command::Lint(arguments) => {
+            return answered(commands::lint::run(&arguments), commands::lint::UNREAD);
+        }
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
@@ -70,11 +77,12 @@ fn parse() -> Result<Cli, ExitCode> {
     })
 }
 
-fn explained(outcome: anyhow::Result<ExitCode>) -> ExitCode {
+/// The end of a command whose exit codes are answers: a failure has a code of its own.
+fn answered(outcome: anyhow::Result<ExitCode>, failed: u8) -> ExitCode {
     outcome.unwrap_or_else(|error| {
         // Nothing is left to tell the person if even this fails.
         let _ = writeln!(std::io::stderr(), "pointsman: {error:#}");
-        ExitCode::from(commands::explain::UNANSWERED)
+        ExitCode::from(failed)
     })
 }
 

@@ -6,6 +6,7 @@
 mod decide;
 mod explain;
 mod fate;
+mod lint;
 pub mod nftables;
 mod packet;
 pub mod policy;
@@ -17,6 +18,7 @@ pub use explain::{
     Outcome, Place, PolicyJudgement, Question, QuestionError, RangesResult, Resolved, SnatRule,
     Style, WhyNot, explain, node_of,
 };
+pub use lint::{Finding, Lint, lint};
 pub use nftables::trace_nftables;
 pub use packet::{Enters, Packet};
 pub use trace::{Step, Then, Trace, TraceError, trace_iptables};

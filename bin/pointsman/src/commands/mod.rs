@@ -3,6 +3,7 @@
 pub(crate) mod cleanup;
 pub(crate) mod explain;
 pub(crate) mod lab;
+pub(crate) mod lint;
 pub(crate) mod render;
 pub(crate) mod run;
 pub(crate) mod status;
