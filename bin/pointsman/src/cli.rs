@@ -44,6 +44,7 @@ pub(crate) enum Command {
     /// Look for what will hurt, in a folder of manifests or a live cluster
     #[command(after_help = crate::cli_lint::EXAMPLES)]
     Lint(crate::cli_lint::LintArguments),
+    #[cfg(feature = "lab")]
     /// A small cluster on this machine, made of network namespaces: for learning and for trying
     Lab(crate::cli_lab::LabArguments),
 }

@@ -4,6 +4,7 @@
 mod agent;
 mod cli;
 mod cli_explain;
+#[cfg(feature = "lab")]
 mod cli_lab;
 mod cli_lint;
 mod cli_top;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),
         Command::Top(arguments) => commands::top::run(&arguments),
+        #[cfg(feature = "lab")]
         Command::Lab(arguments) => commands::lab::run(&arguments),
         Command::Cleanup(arguments) => {
             journal::start(&journal::of_flags(&cli.log));

@@ -6,7 +6,6 @@ use std::io::Write;
 use anyhow::{Context, Result, bail};
 use sync::iptables::{Cleaned, Iptables};
 use sync::kube_proxy::{self, Removed};
-use sync::table::Nftables;
 
 use crate::cli::{CleanupArguments, OutputFormat};
 
@@ -22,8 +21,7 @@ pub(crate) fn run(arguments: &CleanupArguments) -> Result<()> {
     if !taken_over {
         cleaned = kernel.cleanup().context("not everything could be removed; run it again")?;
     }
-    // Without what nftables mode needs of the kernel there is no table of it.
-    let own = Nftables::open().and_then(|mut table| table.cleanup()).unwrap_or_default();
+    let own = sync::table::remove().context("our table of nftables could not be removed")?;
     let mut removed = Removed::default();
     if arguments.kube_proxy {
         removed = kube_proxy::remove_leftovers()

@@ -2,6 +2,7 @@
 
 pub(crate) mod cleanup;
 pub(crate) mod explain;
+#[cfg(feature = "lab")]
 pub(crate) mod lab;
 pub(crate) mod lint;
 pub(crate) mod render;

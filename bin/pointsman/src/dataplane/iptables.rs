@@ -6,9 +6,8 @@ use model::{Family, NamespacedName, Owner};
 use plan::{Intent, VirtualServer};
 use render::iptables::{Change, Options, Part, Table, names};
 use sync::iptables::{Iptables, Written};
-use sync::table::Nftables;
 use sync::watch::{self, Heard, TableFamily};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::{Dataplane, Outcome, RuleCount};
 
@@ -71,12 +70,11 @@ impl IptablesDataplane {
             }
             Err(error) => warn!("{error}; leftovers of kube-proxy stay until the next change"),
         }
-        // A kernel without what nftables mode needs has no table of it either.
-        let ours = Nftables::open().and_then(|mut other| other.cleanup());
+        let ours = sync::table::remove();
         match ours {
             Ok(cleaned) if cleaned.tables.is_empty() => {}
             Ok(cleaned) => info!("{}", cleaned.to_string().trim_end()),
-            Err(error) => debug!("{error}; no table of nftables mode is looked for"),
+            Err(error) => warn!("{error}; a table of nftables mode stays until the next start"),
         }
     }
 

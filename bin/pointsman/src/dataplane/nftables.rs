@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Owner;
 use plan::Intent;
 use render::nftables::{Change, Options, Part, Uses, diff, names};
-use sync::iptables::Iptables;
 use sync::table::Nftables;
 use sync::watch::Heard;
 use tracing::{info, warn};
@@ -51,7 +50,7 @@ impl NftablesDataplane {
             return;
         }
         let removed = || -> Result<(), sync::Error> {
-            let cleaned = Iptables::open()?.cleanup()?;
+            let cleaned = sync::iptables::remove()?;
             if !cleaned.chains.is_empty() {
                 info!("removed the rules of iptables mode: {} chains", cleaned.chains.len());
             }

@@ -104,7 +104,7 @@ fn counters_are_made_once_and_go_on_counting() {
     within(|| {
         assert!(nfacct::supported().unwrap());
         nfacct::ensure(["one", "two"]).unwrap();
-        sh("iptables -A OUTPUT -m nfacct --nfacct-name one; ip link set lo up");
+        sh("iptables -A OUTPUT -p udp -m nfacct --nfacct-name one; ip link set lo up");
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"one", socket.local_addr().unwrap()).unwrap();
         nfacct::ensure(["one", "three"]).unwrap();
