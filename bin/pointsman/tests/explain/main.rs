@@ -114,6 +114,16 @@ fn why_not_names_the_reason_of_one_endpoint() {
     }
 }
 
+#[test]
+fn an_endpoint_that_is_not_reached_has_no_share() {
+    let denied = "tcp outside/198.51.100.7 -> 203.0.113.9:443";
+    let output = ask(&[denied, "--node=alpha", "--why-not=shop/pay-1"]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("1 of 1 usable"), "{shown}");
+    assert!(shown.contains("it is usable, but the packet does not get that far"), "{shown}");
+    assert!(!shown.contains('%'), "{shown}");
+}
+
 /// The commands of the document are run as they stand there, and must print what stands below.
 #[test]
 fn the_document_shows_what_is_printed() {

@@ -45,7 +45,8 @@ pub struct EndpointRow {
     pub slice: NamespacedName,
     /// Why it takes traffic, or not.
     pub standing: Standing,
-    /// Its share of new connections, in percent. Affinity pins a client to one.
+    /// Its share of connections like this one, in percent; 0 where the packet is not delivered.
+    /// Affinity pins a client to one.
     pub percent: f64,
 }
 
@@ -75,6 +76,7 @@ pub(super) fn table(
     world: &World<'_>,
     (server, frontend): (&VirtualServer, &Frontend),
     class: SourceClass,
+    delivers: bool,
 ) -> EndpointTable {
     let told = plan::standings(world.cluster, world.config, &server.name, server.family);
     let list = list(server, frontend, class);
@@ -92,7 +94,7 @@ pub(super) fn table(
             node: entry.endpoint.node.clone(),
             zone: entry.endpoint.zone.clone(),
             slice: entry.slice.name.clone(),
-            percent: if standing.takes() { share(used) } else { 0.0 },
+            percent: if delivers && standing.takes() { share(used) } else { 0.0 },
             standing,
         }
     });
@@ -179,7 +181,10 @@ pub(super) fn why_not(
         (rows, ..) => {
             let used = rows.iter().find(|(row, _)| row.standing.takes());
             match used {
-                Some((row, _)) => format!("it is used, with {}% of new connections", row.percent),
+                Some((row, _)) if row.percent > 0.0 => {
+                    format!("it is used, with {}% of new connections", row.percent)
+                }
+                Some(_) => "it is usable, but the packet does not get that far".into(),
                 None => {
                     let reasons = rows.iter().filter_map(|(row, hints)| {
                         Some(format!("{}: {}", row.address, words(row, hints)?))

@@ -188,7 +188,8 @@ fn judge(world: &World<'_>, question: &Question, packet: Packet, answer: &mut Ex
     let evidence = frontend::evidence(world, &packet, class);
     if let Some(by) = decision.by {
         answer.frontend = Some(frontend::met(world, by, &packet));
-        answer.endpoints = Some(endpoints::table(world, by, class));
+        let delivers = matches!(decision.verdict, Verdict::Deliver(_));
+        answer.endpoints = Some(endpoints::table(world, by, class, delivers));
     }
     answer.nat = nat::tuples(world, &decision, class, &packet);
     let named = answer.resolved.last().and_then(|end| end.service.as_ref());

@@ -133,7 +133,9 @@ impl Page {
             None => String::new(),
         };
         let total = table.rows.len();
-        self.line("endpoints", &format!("{used} of {total} used ({list}){affinity}"));
+        let reached = table.rows.iter().any(|row| row.percent > 0.0);
+        let word = if reached { "used" } else { "usable" };
+        self.line("endpoints", &format!("{used} of {total} {word} ({list}){affinity}"));
         if let Some(text) = hints(&table.hints).filter(|_| table.list == PoolName::Cluster) {
             self.line("", &format!("topology hints {text}"));
         }
@@ -222,6 +224,7 @@ fn cells(row: &EndpointRow, table: &EndpointTable) -> [String; 4] {
     });
     let place: Vec<String> = pod.into_iter().chain(on).collect();
     let (share, reason) = match words(row, &table.hints) {
+        None if row.percent == 0.0 => ("-".into(), "usable, but not reached".into()),
         None if row.standing == plan::Standing::TerminatingFallback => {
             (format!("{}%", row.percent), "used, though terminating: none is ready".into())
         }
