@@ -1,6 +1,7 @@
 //! Chains and elements by owner, and what differs between two states.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{Family, Owner};
@@ -64,13 +65,16 @@ impl Ruleset {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Shared {
     Chain(ChainId),
-    Element(ElementId),
+    /// An element of a set where an address says it all: the address of [`SetName::ClusterIps`], and
+    /// that of [`SetName::Hairpin`], where source and destination are the same. One for each
+    /// endpoint of the cluster is kept, so it is kept small.
+    Element(SetName, IpAddr),
 }
 
 /// How many owners need each chain and each shared element, as the kernel last took it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
-    counts: BTreeMap<Shared, i64>,
+    counts: BTreeMap<Shared, i32>,
 }
 
 /// What differs between two states. The kernel takes it in this order, in one transaction: `write`
@@ -88,7 +92,7 @@ pub struct Change {
     pub add: BTreeMap<ElementId, Content>,
     /// Chains to empty and delete, all emptied before any is deleted.
     pub delete: BTreeSet<ChainId>,
-    counts: BTreeMap<Shared, i64>,
+    counts: BTreeMap<Shared, i32>,
 }
 
 impl Change {
@@ -114,7 +118,7 @@ impl Uses {
         }
     }
 
-    fn of(&self, shared: &Shared) -> i64 {
+    fn of(&self, shared: &Shared) -> i32 {
         self.counts.get(shared).copied().unwrap_or_default()
     }
 }
@@ -168,7 +172,12 @@ pub fn diff<'a>(
 }
 
 fn shared(id: &ElementId) -> Option<Shared> {
-    id.set.is_shared().then(|| Shared::Element(id.clone()))
+    match id.key.first() {
+        Some(Value::Address(address)) if id.set.is_shared() => {
+            Some(Shared::Element(id.set, *address))
+        }
+        _ => None,
+    }
 }
 
 /// The parts of one state, seen together.
@@ -176,7 +185,7 @@ fn shared(id: &ElementId) -> Option<Shared> {
 struct Side<'a> {
     chains: BTreeMap<&'a ChainId, &'a Chain>,
     elements: BTreeMap<&'a ElementId, &'a Content>,
-    counts: BTreeMap<Shared, i64>,
+    counts: BTreeMap<Shared, i32>,
 }
 
 impl<'a> Side<'a> {
