@@ -82,7 +82,6 @@ pub(crate) fn load(size: Size) -> Result<Row> {
             figure("bytes sent", written.bytes as f64 / 1e6, "MB"),
             figure("batches", written.batches as f64, ""),
             figure("restart on the same rules (0 messages)", seconds(again), "s"),
-            figure("resident memory afterwards", resident(), "MB"),
         ];
         Ok((figures, batches))
     })??;
@@ -132,6 +131,8 @@ pub(crate) fn change(size: Size) -> Result<Row> {
             figure("change to kernel's answer, median", median(whole), "ms"),
             figure("  of which plan, render and diff", median(ours), "us"),
             figure("messages, at most", messages as f64, ""),
+            // Not in `load`, which keeps the batches to send them once more.
+            figure("resident memory of the whole process", resident(), "MB"),
         ];
         Ok(row("one endpoint replaced", size, figures))
     })?
