@@ -158,7 +158,8 @@ fn every_kind_is_described_and_edited() {
     }
     let service = cluster.ok("kubectl describe svc my-service", "");
     assert!(service.contains("53/UDP"), "{service}");
-    let edit = "EDITOR=\"sed -i s/b$/c/\" kubectl edit service my-service";
+    // On the label's line alone: a uid may end so too, and is not to be changed.
+    let edit = "EDITOR=\"sed -i /a:.b$/s/b$/c/\" kubectl edit service my-service";
     assert_eq!(cluster.ok(edit, ""), "service/my-service edited\n");
     let labels = cluster.ok("kubectl get svc my-service -o jsonpath='{.metadata.labels}'", "");
     assert_eq!(labels, "{\"a\":\"c\"}");
