@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use intake::Delivery;
 use model::{Change, Cluster, NamespacedName, Owner};
+use plan::policy::{PolicyChanges, PolicyIntent};
 use plan::{Config, Intent, Planner};
 use sync::watch::Heard;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -52,7 +53,8 @@ pub(crate) struct Agent<D> {
     pending: BTreeSet<Owner>,
     /// Owners whose Intent the kernel has not accepted yet.
     unwritten: BTreeSet<Owner>,
-    /// What the kernel holds; `None` before the first write and after a failed one.
+    /// What the kernel holds, but for the policies: they are written by what differs. `None` before
+    /// the first write and after a failed one.
     accepted: Option<Intent>,
     /// Owners whose rules the kernel would not take; they are tried again when they change.
     refused: BTreeSet<Owner>,
@@ -203,20 +205,26 @@ impl<D: Dataplane> Agent<D> {
         let mut concerned = std::mem::take(&mut self.pending);
         self.views.iter_mut().for_each(|view| view.known(&self.cluster, &concerned));
         self.unwritten.extend(self.planner.update(&self.cluster, &concerned));
+        // Whether the kernel takes them or not: after a failure everything is compared with it.
+        let policy = self.planner.take_policy_changes();
         if let Some(notices) = self.left_out.update(self.planner.notices()) {
             self.views.iter_mut().for_each(|view| view.left_out(notices));
         }
         let compare = self.repair.due(start);
-        let idle = self.unwritten.is_empty() && concerned.is_empty() && compare.is_none();
+        let idle = self.unwritten.is_empty() && policy.is_empty();
+        let idle = idle && concerned.is_empty() && compare.is_none();
         if idle && self.accepted.is_some() {
             return Ok(());
         }
-        if compare.is_some() || !self.refused.is_disjoint(&self.unwritten) {
+        let policy_refused = self.refused.iter().any(|owner| matches!(owner, Owner::Policy(_)));
+        let again =
+            !self.refused.is_disjoint(&self.unwritten) || policy_refused && !policy.is_empty();
+        if compare.is_some() || again {
             // What the kernel holds may not be what was accepted: only a comparison tells.
             self.accepted = None;
         }
         let full = self.accepted.is_none();
-        let outcome = self.write().inspect_err(|failure| {
+        let outcome = self.write(&policy).inspect_err(|failure| {
             let took = start.elapsed();
             self.views.iter_mut().for_each(|view| view.failed(failure, full, took));
         })?;
@@ -251,17 +259,20 @@ impl<D: Dataplane> Agent<D> {
     }
 
     /// Writes what is unwritten, and remembers what the kernel accepted of it.
-    fn write(&mut self) -> Result<Outcome, sync::Error> {
+    fn write(&mut self, policy: &PolicyChanges) -> Result<Outcome, sync::Error> {
         let next = self.planner.intent();
         // Taken out first: if the write fails, nothing counts as accepted any more.
         let (outcome, mut accepted) = match self.accepted.take() {
-            Some(accepted) => (self.dataplane.apply(&accepted, next, &self.unwritten)?, accepted),
+            Some(accepted) => {
+                let outcome = self.dataplane.apply(&accepted, next, &self.unwritten, policy)?;
+                (outcome, accepted)
+            }
             None => {
                 self.unwritten.extend(next.servers.keys().cloned().map(Owner::Service));
                 let nothing = Intent {
                     node: next.node.clone(),
                     servers: BTreeMap::new(),
-                    policy: Default::default(),
+                    policy: PolicyIntent::default(),
                 };
                 (self.dataplane.reconcile(next)?, nothing)
             }

@@ -98,28 +98,8 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     if let Some(dns) = DnsView::start(&arguments.dns)? {
         views.push(Box::new(dns));
     }
-    let (mut served, mut events) = (None, None);
-    if !arguments.once {
-        tuning::oom_score(meant.oom_score_adj);
-        let sink = if meant.source.manifests.is_none() {
-            let (sink, queue) = event_queue();
-            events = Some(queue);
-            views.push(Box::new(EventsView::new(sink.clone(), node)));
-            Some(sink)
-        } else {
-            None
-        };
-        let health = HealthView::start(node, serving(meant)?, sink)?;
-        let handle = health.served();
-        meters::start(handle.metrics()).context("the kernel's counters cannot be followed")?;
-        // A connection that died is replaced after the first silence; that may take as long again
-        // as two thirds of it.
-        let stale = arguments.silence() * 5 / 3;
-        handle.health().report(|status| status.set_watch_silence(stale));
-        views.push(Box::new(health));
-        views.push(Box::new(StatusView::start(node, meant.mode.name(), handle.health())?));
-        served = Some(handle);
-    }
+    let (served, events) =
+        if arguments.once { (None, None) } else { report(meant, arguments, &mut views)? };
     let (heard, foreign) = mpsc::unbounded_channel();
     let _watch =
         sync::watch::Watch::start(&dataplane.ports()?, move |news| heard.send(news).is_ok())
@@ -132,6 +112,9 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     let reach = Reach { orders, served };
     let mode = meant.mode.name();
     info!(%node, mode, "started; nothing is written before every list is complete");
+    if !dataplane.enforces_policies() {
+        info!(mode, "network policies are left to others: this mode writes no rules for them");
+    }
     let mut agent = Agent::new(meant.routing.clone(), dataplane, views, rest(meant));
     let stopped = runtime()?.block_on(async {
         tokio::select! {
@@ -149,6 +132,34 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         None => return source.join().unwrap_or_else(|_| Err(anyhow!("intake ended by a panic"))),
     }
     Ok(())
+}
+
+/// Starts what tells of the agent: health, metrics, Events (where there is an API) and the answers
+/// to `pointsman status`.
+fn report(
+    meant: &Meant,
+    arguments: &RunArguments,
+    views: &mut Vec<Box<dyn View>>,
+) -> Result<(Option<Served>, Option<EventQueue>)> {
+    let node = &meant.routing.node_name;
+    tuning::oom_score(meant.oom_score_adj);
+    let (sink, events) = if meant.source.manifests.is_none() {
+        let (sink, queue) = event_queue();
+        views.push(Box::new(EventsView::new(sink.clone(), node)));
+        (Some(sink), Some(queue))
+    } else {
+        (None, None)
+    };
+    let health = HealthView::start(node, serving(meant)?, sink)?;
+    let handle = health.served();
+    meters::start(handle.metrics()).context("the kernel's counters cannot be followed")?;
+    // A connection that died is replaced after the first silence; that may take as long again as two
+    // thirds of it.
+    let stale = arguments.silence() * 5 / 3;
+    handle.health().report(|status| status.set_watch_silence(stale));
+    views.push(Box::new(health));
+    views.push(Box::new(StatusView::start(node, meant.mode.name(), handle.health())?));
+    Ok((Some(handle), events))
 }
 
 /// kube-proxy rests for a second between two syncs because each costs it that much. Here whatever

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Family, NamespacedName, Owner};
+use plan::policy::PolicyChanges;
 use plan::{Intent, VirtualServer};
 use render::iptables::{Change, Options, Part, Table, names};
 use sync::iptables::{Iptables, Written};
@@ -126,6 +127,7 @@ impl Dataplane for IptablesDataplane {
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
+        _policy: &PolicyChanges,
     ) -> Result<Outcome, sync::Error> {
         // Rules of every owner may name a fact of the node (how Pods are recognised, say).
         let node_differs = owners.contains(&Owner::Node);
@@ -163,6 +165,10 @@ impl Dataplane for IptablesDataplane {
         self.route_localnet(next);
         self.remove_leftovers();
         Ok(self.outcome(written))
+    }
+
+    fn enforces_policies(&self) -> bool {
+        false
     }
 
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Family, Owner};
 use plan::Intent;
+use plan::policy::PolicyChanges;
 use render::iptables::Table;
 use sync::iptables::Written;
 use sync::watch::Heard;
@@ -49,13 +50,20 @@ pub(crate) trait Dataplane {
     /// Makes the kernel hold exactly this Intent, whatever it held of ours before.
     fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error>;
 
-    /// Goes from one accepted Intent to the next by what differs for these owners.
+    /// Goes from one accepted Intent to the next by what differs for these owners, and by what
+    /// differs of the policies. `accepted.policy` is empty: a second copy of it would be as large as
+    /// the first, so `policy` alone says what the kernel does not hold yet of `next.policy`.
     fn apply(
         &mut self,
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
+        policy: &PolicyChanges,
     ) -> Result<Outcome, sync::Error>;
+
+    /// Whether [`reconcile`](Self::reconcile) and [`apply`](Self::apply) write rules for
+    /// `Intent::policy`. Nothing may be said to be enforced by one that does not.
+    fn enforces_policies(&self) -> bool;
 
     /// The netlink ports that our own writes come from.
     ///

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::Owner;
 use plan::Intent;
+use plan::policy::PolicyChanges;
 use render::nftables::{Change, Options, Part, Uses, diff, names};
 use sync::table::Nftables;
 use sync::watch::Heard;
@@ -110,6 +111,7 @@ impl Dataplane for NftablesDataplane {
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
+        _policy: &PolicyChanges,
     ) -> Result<Outcome, sync::Error> {
         // Elements of every owner depend on how Pods are recognised.
         if owners.contains(&Owner::Node) && accepted.node.local_traffic != next.node.local_traffic {
@@ -141,6 +143,10 @@ impl Dataplane for NftablesDataplane {
         let mut outcome = Outcome::from(written);
         outcome.refused.extend(refused);
         Ok(outcome)
+    }
+
+    fn enforces_policies(&self) -> bool {
+        false
     }
 
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {

@@ -21,3 +21,9 @@ pub use intent::{
 pub use ranges::{AddressRange, PortRange};
 
 pub(crate) use planner::PolicyPlanner;
+
+/// The bit of a connection's mark (`ct mark`) that says: accepted once, forbidden now. Deleting the
+/// entry would not end the connection, for the next packet of the answering side makes a new one
+/// that looks as if that side had begun. While policies are enforced, the rule ahead of the one that
+/// lets established connections pass drops what carries it.
+pub const CONDEMNED_CT_MARK: u32 = 0x8000;
