@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use model::{
-    AddressType, Affinity, Change, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName,
-    Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Change, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol,
+    Service, ServicePort,
 };
 
 /// The size of a cluster.
@@ -40,12 +40,7 @@ fn address(base: [u8; 4], offset: u32) -> IpAddr {
 
 fn service(number: u32) -> Service {
     Service {
-        name: name(number),
-        created: None,
-        service_type: ServiceType::ClusterIP,
-        proxy_name: None,
         cluster_ips: vec![address([10, 96, 0, 1], number)],
-        headless: false,
         ip_families: vec![Family::V4],
         ports: vec![ServicePort {
             name: "http".into(),
@@ -54,17 +49,7 @@ fn service(number: u32) -> Service {
             target_port: None,
             node_port: None,
         }],
-        selector: std::collections::BTreeMap::new(),
-        external_ips: Vec::new(),
-        ingress: Vec::new(),
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(name(number))
     }
 }
 
@@ -76,16 +61,8 @@ fn slice(number: u32, endpoints: u32, generation: u32) -> EndpointSlice {
         let replaced = index == 0 && generation > 0;
         let offset = if replaced { (1 << 21) + generation } else { first + index };
         Endpoint {
-            address: address([10, 128, 0, 1], offset),
-            ready: true,
-            serving: true,
-            terminating: false,
             node: Some(Arc::from(format!("node-{}", index % 100))),
-            zone: None,
-            hints: None,
-            hostname: None,
-            target_uid: None,
-            target_pod: None,
+            ..Endpoint::new(address([10, 128, 0, 1], offset))
         }
     };
     EndpointSlice {

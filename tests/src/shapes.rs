@@ -1,24 +1,18 @@
 //! Services and slices as values, for tests that need many or odd ones.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{
-    AddressType, Affinity, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol,
-    Service, ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName, Protocol, Service,
+    ServicePort,
 };
 
 /// A ClusterIP Service in the namespace `shop` with one TCP port 80.
 #[must_use]
 pub fn service(name: &str, cluster_ip: IpAddr) -> Service {
     Service {
-        name: NamespacedName::new("shop", name),
-        created: None,
-        service_type: ServiceType::ClusterIP,
-        proxy_name: None,
         cluster_ips: vec![cluster_ip],
-        headless: false,
         ip_families: vec![Family::of(cluster_ip)],
         ports: vec![ServicePort {
             name: "".into(),
@@ -27,35 +21,14 @@ pub fn service(name: &str, cluster_ip: IpAddr) -> Service {
             target_port: None,
             node_port: None,
         }],
-        selector: BTreeMap::new(),
-        external_ips: Vec::new(),
-        ingress: Vec::new(),
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(NamespacedName::new("shop", name))
     }
 }
 
 /// A ready endpoint on a node.
 #[must_use]
 pub fn endpoint(address: IpAddr, node: &str) -> Endpoint {
-    Endpoint {
-        address,
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: Some(node.into()),
-        zone: None,
-        hints: None,
-        hostname: None,
-        target_uid: None,
-        target_pod: None,
-    }
+    Endpoint { node: Some(node.into()), ..Endpoint::new(address) }
 }
 
 /// A slice of a Service of [`service`], whose endpoints listen on 8080.

@@ -62,6 +62,25 @@ pub struct Endpoint {
     pub target_pod: Option<Arc<str>>,
 }
 
+impl Endpoint {
+    /// An endpoint that says nothing but its address: ready and serving, as the API's defaults are.
+    #[must_use]
+    pub fn new(address: IpAddr) -> Self {
+        Self {
+            address,
+            ready: true,
+            serving: true,
+            terminating: false,
+            node: None,
+            zone: None,
+            hints: None,
+            hostname: None,
+            target_uid: None,
+            target_pod: None,
+        }
+    }
+}
+
 /// An EndpointSlice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndpointSlice {

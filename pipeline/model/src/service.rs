@@ -130,6 +130,33 @@ pub struct Service {
 }
 
 impl Service {
+    /// A Service of type ClusterIP that says nothing else: every field is the API's default, and
+    /// there is neither an address nor a port.
+    #[must_use]
+    pub fn new(name: NamespacedName) -> Self {
+        Self {
+            name,
+            created: None,
+            service_type: ServiceType::ClusterIP,
+            proxy_name: None,
+            cluster_ips: Vec::new(),
+            headless: false,
+            ip_families: Vec::new(),
+            ports: Vec::new(),
+            selector: BTreeMap::new(),
+            external_ips: Vec::new(),
+            ingress: Vec::new(),
+            source_ranges: Vec::new(),
+            affinity: Affinity::None,
+            external_traffic_policy: TrafficPolicy::Cluster,
+            internal_traffic_policy: TrafficPolicy::Cluster,
+            health_check_node_port: None,
+            external_name: None,
+            publish_not_ready_addresses: false,
+            traffic_distribution: None,
+        }
+    }
+
     /// The cluster IP of a family: position by `ipFamilies`, or `spec.clusterIP` where that list is
     /// empty. `None` means that the Service has no address in the family.
     #[must_use]

@@ -6,32 +6,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
-    AddressType, Affinity, Change, Cluster, Endpoint, EndpointSlice, Family, NamespacedName, Node,
-    Owner, Service, ServiceCidr, ServiceType, TrafficPolicy,
+    AddressType, Change, Cluster, Endpoint, EndpointSlice, Family, NamespacedName, Node, Owner,
+    Service, ServiceCidr,
 };
 use proptest::prelude::*;
 
 fn service(name: &str, cluster_ip: &str) -> Service {
     Service {
-        name: NamespacedName::new("shop", name),
-        created: None,
-        service_type: ServiceType::ClusterIP,
-        proxy_name: None,
         cluster_ips: vec![cluster_ip.parse().unwrap()],
-        headless: false,
-        ip_families: vec![],
-        ports: vec![],
-        selector: Default::default(),
-        external_ips: vec![],
-        ingress: vec![],
-        source_ranges: vec![],
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(NamespacedName::new("shop", name))
     }
 }
 
@@ -42,18 +25,7 @@ fn slice(name: &str, service: Option<&str>, address: &str) -> EndpointSlice {
         version: 0,
         address_type: AddressType::Ip(Family::V4),
         ports: vec![],
-        endpoints: vec![Endpoint {
-            address: address.parse().unwrap(),
-            ready: true,
-            serving: true,
-            terminating: false,
-            node: None,
-            zone: None,
-            hints: None,
-            hostname: None,
-            target_uid: None,
-            target_pod: None,
-        }],
+        endpoints: vec![Endpoint { ..Endpoint::new(address.parse().unwrap()) }],
     }
 }
 

@@ -19,8 +19,8 @@ use std::time::Duration;
 use dns::{DnsServer, ServerConfig, SharedZone, Zone, ZoneConfig};
 use lab::Namespace;
 use model::{
-    AddressType, Affinity, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family,
-    NamespacedName, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName,
+    Protocol, Service, ServicePort,
 };
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -206,10 +206,6 @@ fn cluster() -> Cluster {
 
 fn service(name: NamespacedName, cluster_ip: Option<IpAddr>, port: &Arc<str>) -> Service {
     Service {
-        name,
-        created: None,
-        service_type: ServiceType::ClusterIP,
-        proxy_name: None,
         cluster_ips: cluster_ip.into_iter().collect(),
         headless: cluster_ip.is_none(),
         ip_families: vec![Family::V4],
@@ -220,31 +216,10 @@ fn service(name: NamespacedName, cluster_ip: Option<IpAddr>, port: &Arc<str>) ->
             target_port: None,
             node_port: None,
         }],
-        selector: std::collections::BTreeMap::new(),
-        external_ips: Vec::new(),
-        ingress: Vec::new(),
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(name)
     }
 }
 
 fn endpoint(address: u32) -> Endpoint {
-    Endpoint {
-        address: IpAddr::V4(Ipv4Addr::from(address)),
-        ready: true,
-        serving: true,
-        terminating: false,
-        node: None,
-        zone: None,
-        hints: None,
-        hostname: None,
-        target_uid: None,
-        target_pod: None,
-    }
+    Endpoint { ..Endpoint::new(IpAddr::V4(Ipv4Addr::from(address))) }
 }

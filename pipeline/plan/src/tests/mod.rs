@@ -18,14 +18,13 @@ mod routes;
 mod services;
 mod standing;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{
-    AddressType, Affinity, Change, Cidr, Cluster, Endpoint, EndpointPort, EndpointSlice, Family,
-    Hints, IngressMode, LoadBalancerIngress, NamespacedName, Node, Notice, Owner, Protocol, Reason,
-    Service, ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Change, Cidr, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Hints,
+    IngressMode, LoadBalancerIngress, NamespacedName, Node, Notice, Owner, Protocol, Reason,
+    Service, ServicePort, ServiceType,
 };
 
 use crate::{Config, DetectLocal, FrontendKind, Intent, Refusal, Refuse, Route, VirtualServer};
@@ -47,25 +46,11 @@ fn named(text: &str) -> NamespacedName {
 fn service(name: &str, cluster_ips: &[&str]) -> Service {
     let cluster_ips: Vec<IpAddr> = cluster_ips.iter().map(|text| ip(text)).collect();
     Service {
-        name: named(name),
         created: Some(0),
-        service_type: ServiceType::ClusterIP,
-        proxy_name: None,
-        headless: false,
         ip_families: cluster_ips.iter().map(|&ip| Family::of(ip)).collect(),
         cluster_ips,
         ports: vec![port("", 80)],
-        selector: BTreeMap::new(),
-        external_ips: Vec::new(),
-        ingress: Vec::new(),
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(named(name))
     }
 }
 
@@ -101,16 +86,11 @@ fn endpoint(text: &str) -> Endpoint {
         other => panic!("no such flag: {other}"),
     };
     let mut endpoint = Endpoint {
-        address: ip(address),
         ready,
         serving,
         terminating,
         node: node.map(Into::into),
-        zone: None,
-        hints: None,
-        hostname: None,
-        target_uid: None,
-        target_pod: None,
+        ..Endpoint::new(ip(address))
     };
     let list = |text: &str| text.split(',').map(Into::into).collect::<Vec<Arc<str>>>();
     for (key, value) in words.map(|word| word.split_once('=').unwrap()) {

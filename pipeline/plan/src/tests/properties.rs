@@ -144,18 +144,15 @@ prop_compose! {
     ) -> Endpoint {
         let list = |names: Vec<&str>| names.into_iter().map(Into::into).collect();
         Endpoint {
-            address,
             ready,
             serving,
             terminating,
             node: node.map(Into::into),
-            zone: None,
             hints: hints.map(|(zones, nodes)| {
                 Box::new(Hints { zones: list(zones), nodes: list(nodes) })
             }),
-            hostname: None,
             target_uid: target_uid.map(Into::into),
-            target_pod: None,
+            ..Endpoint::new(address)
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use lab::{Lab, OUTSIDE};
 use model::{
-    AddressType, Affinity, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Host,
-    HostAddress, IngressMode, LoadBalancerIngress, NamespacedName, Owner, Protocol, Service,
-    ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, Host, HostAddress,
+    IngressMode, LoadBalancerIngress, NamespacedName, Owner, Protocol, Service, ServicePort,
+    ServiceType,
 };
 use plan::{Config, DetectLocal, Flows, Planner};
 use render::iptables::Options;
@@ -163,25 +163,14 @@ fn service(protocol: Protocol) -> Change {
         node_port: Some(30125),
     };
     Change::Service(Service {
-        name: NamespacedName::new("ns", "statsd"),
         created: Some(0),
         service_type: ServiceType::LoadBalancer,
-        proxy_name: None,
         cluster_ips: vec![ip(CLUSTER_IP), ip(CLUSTER_IP6)],
-        headless: false,
         ip_families: Family::ALL.to_vec(),
         ports: vec![port],
-        selector: BTreeMap::new(),
         external_ips: vec![ip(EXTERNAL_IP)],
         ingress: vec![LoadBalancerIngress { ip: ip(BALANCER_IP), mode: IngressMode::VIP }],
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(NamespacedName::new("ns", "statsd"))
     })
 }
 
@@ -191,16 +180,11 @@ fn slice(protocol: Protocol, endpoints: &[&str]) -> Change {
     let endpoint = |text: &&str| {
         let (address, flag) = text.split_once(' ').unwrap();
         Endpoint {
-            address: ip(address),
             ready: flag == "R",
             serving: matches!(flag, "R" | "T"),
             terminating: matches!(flag, "T" | "X"),
             node: Some("beta".into()),
-            zone: None,
-            hints: None,
-            hostname: None,
-            target_uid: None,
-            target_pod: None,
+            ..Endpoint::new(ip(address))
         }
     };
     let port = EndpointPort { name: Some("".into()), protocol, port: Some(8125) };

@@ -1,12 +1,11 @@
 //! Clusters in a few lines.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use dns::{Zone, ZoneConfig};
 use model::{
-    AddressType, Affinity, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family,
-    NamespacedName, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName,
+    Protocol, Service, ServicePort, ServiceType,
 };
 
 pub(crate) fn name(text: &str) -> NamespacedName {
@@ -18,25 +17,9 @@ pub(crate) fn name(text: &str) -> NamespacedName {
 pub(crate) fn service(called: &str, cluster_ips: &[&str]) -> Service {
     let cluster_ips: Vec<IpAddr> = cluster_ips.iter().map(|ip| ip.parse().unwrap()).collect();
     Service {
-        name: name(called),
-        created: None,
-        service_type: ServiceType::ClusterIP,
-        proxy_name: None,
         ip_families: cluster_ips.iter().copied().map(Family::of).collect(),
         cluster_ips,
-        headless: false,
-        ports: Vec::new(),
-        selector: BTreeMap::new(),
-        external_ips: Vec::new(),
-        ingress: Vec::new(),
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
-        external_traffic_policy: TrafficPolicy::Cluster,
-        internal_traffic_policy: TrafficPolicy::Cluster,
-        health_check_node_port: None,
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(name(called))
     }
 }
 
@@ -89,16 +72,10 @@ pub(crate) fn slice_port(
 
 pub(crate) fn endpoint(address: &str, hostname: Option<&str>, ready: bool) -> Endpoint {
     Endpoint {
-        address: address.parse().unwrap(),
         ready,
         serving: ready,
-        terminating: false,
-        node: None,
-        zone: None,
-        hints: None,
         hostname: hostname.map(Into::into),
-        target_uid: None,
-        target_pod: None,
+        ..Endpoint::new(address.parse().unwrap())
     }
 }
 

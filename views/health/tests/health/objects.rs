@@ -8,8 +8,8 @@ use health::metrics::{Build, Metrics, Mode, Setup};
 use health::server::Sources;
 use health::{Expectations, Health, Moment, Pages, Status};
 use model::{
-    AddressType, Affinity, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family,
-    NamespacedName, Node, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
+    AddressType, Change, Cluster, Endpoint, EndpointPort, EndpointSlice, Family, NamespacedName,
+    Node, Protocol, Service, ServicePort, ServiceType, TrafficPolicy,
 };
 use serde_json::json;
 
@@ -41,11 +41,8 @@ pub(crate) fn node(name: &str) -> Node {
 /// A load balancer's Service with `externalTrafficPolicy: Local` and a health check port.
 pub(crate) fn service(name: &str, cluster_ip: &str, port: u16) -> Service {
     Service {
-        name: named(name),
         created: Some(0),
         service_type: ServiceType::LoadBalancer,
-        proxy_name: None,
-        headless: false,
         ip_families: vec![Family::of(ip(cluster_ip))],
         cluster_ips: vec![ip(cluster_ip)],
         ports: vec![ServicePort {
@@ -55,17 +52,9 @@ pub(crate) fn service(name: &str, cluster_ip: &str, port: u16) -> Service {
             target_port: None,
             node_port: Some(30080),
         }],
-        selector: BTreeMap::new(),
-        external_ips: Vec::new(),
-        ingress: Vec::new(),
-        source_ranges: Vec::new(),
-        affinity: Affinity::None,
         external_traffic_policy: TrafficPolicy::Local,
-        internal_traffic_policy: TrafficPolicy::Cluster,
         health_check_node_port: Some(port),
-        external_name: None,
-        publish_not_ready_addresses: false,
-        traffic_distribution: None,
+        ..Service::new(named(name))
     }
 }
 
@@ -75,16 +64,10 @@ pub(crate) fn slice(service: &str, endpoints: &[&str]) -> EndpointSlice {
         let (address, node) = text.trim_end_matches('!').split_once('@').unwrap();
         let terminating = text.ends_with('!');
         Endpoint {
-            address: ip(address),
             ready: !terminating,
-            serving: true,
             terminating,
             node: Some(node.into()),
-            zone: None,
-            hints: None,
-            hostname: None,
-            target_uid: None,
-            target_pod: None,
+            ..Endpoint::new(ip(address))
         }
     };
     EndpointSlice {
