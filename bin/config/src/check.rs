@@ -15,6 +15,7 @@ use crate::flags::{NoLocalEndpoints, ProxyFlags};
 use crate::gates::{self, FeatureGates};
 use crate::meant::{Conntrack, LogFormat, Logging, Meant, Pace, ProxyMode, Source, Task};
 use crate::notes::Notes;
+use crate::policy;
 use crate::v1alpha1::{self, KubeProxyConfiguration};
 
 /// The minor version of Kubernetes that this proxy answers to.
@@ -49,13 +50,19 @@ pub(crate) fn meant(
         Some(NoLocalEndpoints::Reject) => OnNoLocalEndpoints::Reject,
         Some(NoLocalEndpoints::Drop) | None => OnNoLocalEndpoints::Drop,
     };
+    let masquerade_bit = masquerade_bit(&config, notes);
+    let from_folder = flags.source.manifests.is_some();
+    let (network_policy, policy) =
+        policy::meant(&flags.policy, from_folder, (mode, masquerade_bit), notes);
+    routing.network_policy = policy;
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     show_hidden_metrics(&config, notes);
     Meant {
         task: task(flags),
         routing,
+        network_policy,
         mode,
-        masquerade_bit: masquerade_bit(&config, notes),
+        masquerade_bit,
         route_localnet,
         pace: pace(&config, notes),
         bind_address: bind_address(&config, notes).unwrap_or(any),

@@ -158,8 +158,21 @@ pub const TABLE: &[Entry] = &[
     works_flag("manifests", "ours: a folder of manifests instead of the API"),
     works_flag("master", ""),
     works_flag("metrics-port", "deprecated; 0 is refused, as in kube-proxy"),
+    works_flag(
+        "network-policy",
+        "ours: auto, on or off; auto if Pods, Namespaces and NetworkPolicies may be read",
+    ),
     works_flag("no-local-endpoints", "ours: drop or reject where internalTrafficPolicy is Local"),
     works_flag("node", "ours: another name of --hostname-override"),
+    works_flag(
+        "policy-existing-connections",
+        "ours: keep or cut what a change of policies forbids; cut",
+    ),
+    works_flag(
+        "policy-hold-unknown",
+        "ours: how long unknown addresses of this node's Pod blocks are held back; 10s",
+    ),
+    works_flag("policy-log", "ours: log samples of what policies deny; false"),
     works_flag("version", "prints the version; takes no value"),
     works_flag("write-config-to", ""),
 ];

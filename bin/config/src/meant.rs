@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::gates::FeatureGates;
+use crate::policy::NetworkPolicy;
 use crate::v1alpha1::KubeProxyConfiguration;
 
 /// Everything an operator decides about a proxy, checked.
@@ -14,6 +15,8 @@ pub struct Meant {
     pub task: Task,
     /// The decisions that routing depends on, the node's name among them.
     pub routing: plan::Config,
+    /// What is to become of network policies. Of `routing`, only what the plan must know.
+    pub network_policy: NetworkPolicy,
     /// How rules are written.
     pub mode: ProxyMode,
     /// Which bit of the packet mark asks for masquerading in this mode, 0 to 31.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::defaults;
 use crate::error::Warning;
 use crate::meant::Meant;
+use crate::policy::NetworkPolicy;
 use crate::v1alpha1::KubeProxyConfiguration;
 
 /// An effective configuration as a file.
@@ -36,6 +37,9 @@ fn lost(meant: &Meant) -> Vec<Warning> {
     }
     if meant.source.manifests.is_some() {
         tell("--manifests", "has no field; give the flag beside --config");
+    }
+    if meant.network_policy != NetworkPolicy::default() {
+        tell("--network-policy and --policy-…", "have no fields; give the flags beside --config");
     }
     if meant.routing.on_no_local_endpoints == plan::OnNoLocalEndpoints::Reject {
         tell("--no-local-endpoints", "has no field; give the flag beside --config");

@@ -9,11 +9,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use intake::Delivery;
-use model::{Change, Cluster, NamespacedName, Owner};
+use intake::api::PolicyDecision;
+use model::{Change, Cluster, Family, NamespacedName, Owner};
 use plan::policy::{PolicyChanges, PolicyIntent};
 use plan::{Config, Intent, Planner};
 use sync::watch::Heard;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::dataplane::{Dataplane, Outcome};
@@ -31,6 +33,8 @@ pub(crate) struct Inputs {
     pub(crate) foreign: UnboundedReceiver<Heard>,
     /// What the operator changes.
     pub(crate) orders: UnboundedReceiver<Order>,
+    /// Whether policies are enforced; said before the first complete delivery.
+    pub(crate) decision: watch::Receiver<Option<PolicyDecision>>,
 }
 
 /// A change of the operator's mind that can be followed in place.
@@ -45,6 +49,7 @@ pub(crate) struct Order {
 /// One node's agent.
 pub(crate) struct Agent<D> {
     cluster: Cluster,
+    config: Config,
     planner: Planner,
     dataplane: D,
     flows: StaleFlows,
@@ -80,7 +85,8 @@ impl<D: Dataplane> Agent<D> {
     ) -> Self {
         Self {
             cluster: Cluster::default(),
-            planner: Planner::new(config),
+            planner: Planner::new(config.clone()),
+            config,
             dataplane,
             flows: StaleFlows::open(),
             views,
@@ -101,12 +107,12 @@ impl<D: Dataplane> Agent<D> {
 
     /// Works until the source ends; `once` ends it after the first write.
     pub(crate) async fn run(&mut self, inputs: Inputs, once: bool) -> Result<()> {
-        let Inputs { deliveries: mut source, mut foreign, mut orders } = inputs;
+        let Inputs { deliveries: mut source, mut foreign, mut orders, decision } = inputs;
         loop {
             let wake = self.retry.unwrap_or_else(|| self.repair.next());
             tokio::select! {
                 delivery = source.recv() => match delivery {
-                    Some(delivery) => self.take(delivery),
+                    Some(delivery) => self.take(delivery, &decision),
                     None => return Ok(()),
                 },
                 Some(heard) = foreign.recv() => self.hear(&heard),
@@ -118,7 +124,7 @@ impl<D: Dataplane> Agent<D> {
             }
             // Whatever else is there already goes into the same write.
             while let Ok(more) = source.try_recv() {
-                self.take(more);
+                self.take(more, &decision);
             }
             while let Ok(more) = foreign.try_recv() {
                 self.hear(&more);
@@ -144,7 +150,7 @@ impl<D: Dataplane> Agent<D> {
         }
     }
 
-    fn take(&mut self, delivery: Delivery) {
+    fn take(&mut self, delivery: Delivery, decision: &watch::Receiver<Option<PolicyDecision>>) {
         self.left_out.take(&delivery);
         let mut changes = Changes::default();
         for change in delivery.changes {
@@ -162,8 +168,26 @@ impl<D: Dataplane> Agent<D> {
         }
         if delivery.complete && !self.complete {
             self.complete = true;
+            if let Some(decision) = &*decision.borrow() {
+                self.decide(decision);
+            }
             info!(services = self.cluster.services().len(), "every list is complete");
         }
+    }
+
+    /// Policies are enforced from now on, or are not; nothing was planned before.
+    fn decide(&mut self, decision: &PolicyDecision) {
+        let policy = &mut self.config.network_policy;
+        policy.enforce = decision.enforce;
+        // DNS that is answered at every address is answered at each of the node's own.
+        let everywhere: Vec<_> = Family::ALL
+            .into_iter()
+            .filter(|family| policy.dns_listeners.remove(&family.any().network()))
+            .collect();
+        let own = self.cluster.host().addresses.iter().map(|own| own.address);
+        policy.dns_listeners.extend(own.filter(|own| everywhere.contains(&Family::of(*own))));
+        self.planner = Planner::new(self.config.clone());
+        self.views.iter_mut().for_each(|view| view.decided(decision));
     }
 
     /// Plans everything anew if routing is to be another; what differs is then written.
@@ -172,10 +196,16 @@ impl<D: Dataplane> Agent<D> {
             self.rest = rest;
         }
         let Some(routing) = order.routing else { return };
-        self.planner = Planner::new(routing);
+        // What was decided of policies holds until the process ends.
+        let network_policy = self.config.network_policy.clone();
+        self.config = Config { network_policy, ..routing };
+        self.planner = Planner::new(self.config.clone());
+        self.pending.extend(plan::owners(&self.cluster));
         let service = |name: &NamespacedName| Owner::Service(name.clone());
-        self.pending.extend(self.cluster.services().keys().map(service));
-        self.pending.insert(Owner::Node);
+        if self.config.network_policy.enforce {
+            // A new planner says what differs from nothing, and the kernel holds more than that.
+            self.accepted = None;
+        }
         // The new planner has never asked for these, so it will not say that they are gone.
         let written = self.accepted.iter().flat_map(|accepted| accepted.servers.keys());
         self.unwritten.extend(written.map(service));

@@ -75,7 +75,13 @@ fn about(change: &Change) -> About {
         Change::NetworkPolicy(policy) => object("NetworkPolicy", &policy.name),
         Change::NetworkPolicyGone(name) => object("NetworkPolicy", name),
         Change::NetworkPolicies(_) => About::Kind("NetworkPolicy"),
-        _ => About::Nothing,
+        Change::ClusterNetworkPolicy(policy) => object("ClusterNetworkPolicy", &policy.name),
+        Change::ClusterNetworkPolicyGone(name) => object("ClusterNetworkPolicy", name),
+        Change::ClusterNetworkPolicies(_) => About::Kind("ClusterNetworkPolicy"),
+        Change::Namespace(namespace) => object("Namespace", &namespace.name),
+        Change::NamespaceGone(name) => object("Namespace", name),
+        Change::Namespaces(_) => About::Kind("Namespace"),
+        Change::Host(_) => About::Nothing,
     }
 }
 

@@ -31,5 +31,5 @@ pub use intent::{
     Pool, PoolName, Refusal, Refuse, Route, Routes, SourceClass, VirtualServer,
 };
 pub use local_ready::local_ready_endpoints;
-pub use planner::{Planner, plan};
+pub use planner::{Planner, owners, plan};
 pub use standing::{EndpointStanding, HintsUse, Standing, Standings, standings};

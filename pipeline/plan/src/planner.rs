@@ -17,16 +17,22 @@ use crate::policy::{PolicyChanges, PolicyPlanner};
 #[must_use]
 pub fn plan(cluster: &Cluster, config: &Config) -> (Intent, Vec<Notice>) {
     let mut planner = Planner::new(config.clone());
+    planner.update(cluster, &owners(cluster));
+    let notices = planner.notices().cloned().collect();
+    (planner.intent, notices)
+}
+
+/// Every owner that a cluster gives a part of the Intent to.
+#[must_use]
+pub fn owners(cluster: &Cluster) -> BTreeSet<Owner> {
     let services = cluster.services().keys().cloned().map(Owner::Service);
+    // The labels of Namespaces are looked up for the Pods in them.
     let pods = cluster.pods().keys().cloned().map(PolicyFact::Pod);
     let policies = cluster.network_policies().keys().cloned().map(PolicyFact::NetworkPolicy);
     let of_cluster = cluster.cluster_network_policies().keys().cloned();
     let of_cluster = of_cluster.map(PolicyFact::ClusterNetworkPolicy);
     let facts = pods.chain(policies).chain(of_cluster).map(Owner::Policy);
-    let owners = services.chain(facts).chain([Owner::Node]).collect();
-    planner.update(cluster, &owners);
-    let notices = planner.notices().cloned().collect();
-    (planner.intent, notices)
+    services.chain(facts).chain([Owner::Node]).collect()
 }
 
 /// Keeps an [`Intent`] up to date as a [`Cluster`] changes. After any sequence of updates it holds

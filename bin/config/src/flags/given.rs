@@ -3,13 +3,21 @@
 use std::ffi::{OsStr, OsString};
 
 use super::{
-    ConntrackFlags, IpvsFlags, LoggingFlags, ProcessFlags, ProxyFlags, RoutingFlags, ServingFlags,
-    SourceFlags,
+    ConntrackFlags, IpvsFlags, LoggingFlags, PolicyFlags, ProcessFlags, ProxyFlags, RoutingFlags,
+    ServingFlags, SourceFlags,
 };
 
 /// Whether a flag (without its dashes) has a say beside `--config`.
 pub fn counts_beside_config(flag: &str) -> bool {
-    let own = ["manifests", "node", "no-local-endpoints"];
+    let own = [
+        "manifests",
+        "network-policy",
+        "no-local-endpoints",
+        "node",
+        "policy-existing-connections",
+        "policy-hold-unknown",
+        "policy-log",
+    ];
     let kube_proxy = [
         "cleanup",
         "config",
@@ -51,6 +59,7 @@ impl ProxyFlags {
             self.process.given(),
             self.source.given(),
             self.routing.given(),
+            self.policy.given(),
             self.serving.given(),
             self.conntrack.given(),
             self.ipvs.given(),
@@ -107,6 +116,12 @@ given!(RoutingFlags {
     iptables_sync_period: "iptables-sync-period",
     iptables_min_sync_period: "iptables-min-sync-period",
     no_local_endpoints: "no-local-endpoints",
+});
+given!(PolicyFlags {
+    network_policy: "network-policy",
+    policy_existing_connections: "policy-existing-connections",
+    policy_hold_unknown: "policy-hold-unknown",
+    policy_log: "policy-log",
 });
 given!(ServingFlags {
     bind_address: "bind-address",

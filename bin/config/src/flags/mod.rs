@@ -1,15 +1,17 @@
-//! The command line: every flag of kube-proxy by its name, and three of our own.
+//! The command line: every flag of kube-proxy by its name, and some of our own.
 //!
 //! Nothing has a default here: whether a flag was given decides what counts. Defaults are those of
 //! the file ([`crate::v1alpha1`]), which flags change.
 
 mod given;
+mod policy;
 
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 
 pub use given::{counts_beside_config, normalize};
+pub use policy::PolicyFlags;
 
 use crate::duration::MetaDuration;
 
@@ -29,6 +31,9 @@ pub struct ProxyFlags {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub routing: RoutingFlags,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub policy: PolicyFlags,
     #[command(flatten)]
     #[allow(missing_docs)]
     pub serving: ServingFlags,
@@ -279,7 +284,7 @@ pub struct LoggingFlags {
 }
 
 /// The words that Go's flags take for a truth value.
-fn boolean(text: &str) -> Result<bool, String> {
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -158,9 +158,11 @@ const KUBE_PROXY: &str = "bind-address bind-address-hard-fail boot-id-file clean
     vmodule write-config-to";
 
 #[test]
-fn the_flags_are_those_of_kube_proxy_and_three_of_ours() {
+fn the_flags_are_those_of_kube_proxy_and_ours() {
     let mut expected: BTreeSet<_> = KUBE_PROXY.split_whitespace().map(String::from).collect();
-    expected.extend(["manifests", "no-local-endpoints", "node"].map(String::from));
+    let ours = "manifests network-policy no-local-endpoints node policy-existing-connections \
+                policy-hold-unknown policy-log";
+    expected.extend(ours.split_whitespace().map(String::from));
     assert_eq!(flags_of(Cli::command()), expected);
 }
 
@@ -171,7 +173,7 @@ fn each_flag_is_known_to_have_been_given() {
             continue;
         }
         // Some word fits each flag: a number, a truth value, a length of time, a choice.
-        let given = ["1", "true", "1s", "drop"].iter().find_map(|value| {
+        let given = ["1", "true", "1s", "drop", "on", "cut"].iter().find_map(|value| {
             Cli::try_parse_from(["kube-proxy", &format!("--{flag}={value}")]).ok()
         });
         let given = given.unwrap_or_else(|| panic!("no word fits --{flag}"));

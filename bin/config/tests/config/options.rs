@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::CommandFactory;
-use config::{Error, LogFormat, ProxyMode, Task};
-use plan::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints};
+use config::{Error, ExistingConnections, LogFormat, NetworkPolicyMode, ProxyMode, Task};
+use plan::{Config, DetectLocal, NodePortAddresses, OnNoLocalEndpoints, PolicyOptions};
 
 use crate::{Cli, by_file, by_flags, faults, flags, texts};
 
@@ -17,7 +17,15 @@ fn the_flags_are_a_sound_command() {
 fn who_says_nothing_gets_the_defaults_of_kube_proxy() {
     for (meant, warnings) in [by_flags(&[]).unwrap(), by_file("", &[]).unwrap()] {
         assert_eq!(texts(&warnings), [""; 0]);
-        assert_eq!(meant.routing, Config::new("alpha"));
+        let network_policy = PolicyOptions {
+            enforce: true,
+            hold_unknown_seconds: Some(10),
+            ..PolicyOptions::default()
+        };
+        assert_eq!(meant.routing, Config { network_policy, ..Config::new("alpha") });
+        assert_eq!(meant.network_policy.mode, NetworkPolicyMode::Auto);
+        assert_eq!(meant.network_policy.existing, ExistingConnections::Cut);
+        assert!(!meant.network_policy.log);
         assert_eq!((meant.mode, meant.masquerade_bit), (ProxyMode::Iptables, 14));
         assert!(meant.route_localnet);
         assert_eq!(meant.pace.sync_period, Duration::from_secs(30));
@@ -41,6 +49,49 @@ fn who_says_nothing_gets_the_defaults_of_kube_proxy() {
         assert_eq!(meant.task, Task::Serve);
         assert!(meant.features.flagz && meant.features.statusz);
     }
+}
+
+#[test]
+fn the_flags_of_policies_count_with_and_without_a_file() {
+    let said = [
+        "--network-policy=on",
+        "--policy-existing-connections=keep",
+        "--policy-hold-unknown=1m",
+        "--policy-log",
+    ];
+    for (meant, warnings) in [by_flags(&said).unwrap(), by_file("", &said).unwrap()] {
+        assert_eq!(texts(&warnings), [""; 0]);
+        assert_eq!(meant.network_policy.mode, NetworkPolicyMode::On);
+        assert_eq!(meant.network_policy.existing, ExistingConnections::Keep);
+        assert!(meant.network_policy.log);
+        assert!(meant.routing.network_policy.enforce);
+        assert_eq!(meant.routing.network_policy.hold_unknown_seconds, Some(60));
+        assert!(!meant.routing.network_policy.all_nodes, "the own Node alone is watched");
+    }
+    let off = ["--network-policy=off", "--policy-hold-unknown=0", "--manifests=x"];
+    let (meant, _) = by_flags(&off).unwrap();
+    let options = &meant.routing.network_policy;
+    assert!(!options.enforce && options.all_nodes);
+    assert_eq!(options.hold_unknown_seconds, None);
+    for wrong in ["-1s", "1500ms"] {
+        let said = format!("--policy-hold-unknown={wrong}");
+        let found = faults(by_flags(&[&said]));
+        assert!(found[0].starts_with("--policy-hold-unknown: "), "{found:?}");
+    }
+}
+
+#[test]
+fn the_bit_of_condemned_connections_is_not_for_masquerading() {
+    let file = "mode: nftables\nnftables:\n  masqueradeBit: 15\n";
+    let (meant, warnings) = by_file(file, &[]).unwrap();
+    assert_eq!(meant.network_policy.mode, NetworkPolicyMode::Off, "left to others, as before");
+    assert!(texts(&warnings)[0].contains("cut off"), "{warnings:?}");
+    let found = faults(by_file(file, &["--network-policy=on"]));
+    assert!(found[0].starts_with("nftables.masqueradeBit: "), "{found:?}");
+    // In mode iptables it is a bit of packets alone.
+    let (meant, warnings) = by_flags(&["--iptables-masquerade-bit=15"]).unwrap();
+    assert_eq!(meant.network_policy.mode, NetworkPolicyMode::Auto);
+    assert_eq!(texts(&warnings), [""; 0]);
 }
 
 #[cfg(unix)]

@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
     if let Some(host) = cluster.node(&meant.routing.node_name).map(|known| host_of(known)) {
         cluster.apply(Change::Host(host));
     }
+    meant.routing = super::render::routing(&meant, &cluster);
     let (intent, _) = plan::plan(&cluster, &meant.routing);
     let mode = match meant.mode {
         ProxyMode::Iptables => Mode::Iptables,

@@ -22,8 +22,9 @@ pub(crate) fn run(arguments: &LintArguments) -> Result<ExitCode> {
     if let Some(host) = cluster.node(&meant.routing.node_name).map(|known| host_of(known)) {
         cluster.apply(Change::Host(host));
     }
-    let (_, notices) = plan::plan(&cluster, &meant.routing);
-    let findings = explain::lint(&cluster, &meant.routing, &notices);
+    let routing = super::render::routing(&meant, &cluster);
+    let (_, notices) = plan::plan(&cluster, &routing);
+    let findings = explain::lint(&cluster, &routing, &notices);
     print(&findings, arguments.output)?;
     if unreadable > 0 {
         tracing::error!("{unreadable} of the manifests could not be read and were not looked at");

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use config::{Meant, ProxyMode};
+use config::{Meant, NetworkPolicyMode, ProxyMode};
 use model::{Change, Cluster, Family, Host, HostAddress, Node, Notice};
 use plan::Intent;
 use render::{iptables, nftables};
@@ -14,14 +14,13 @@ use crate::commands::run::{self, meant, runtime};
 
 pub(crate) fn run(arguments: &RenderArguments) -> Result<()> {
     let meant = meant(&arguments.proxy)?;
-    let config = &meant.routing;
-    let node = config.node_name.clone();
+    let node = meant.routing.node_name.clone();
     let (mut cluster, unreadable) = read(&meant, Duration::from_secs(arguments.timeout))?;
     // Where there is no such Node, the plan says what follows.
     if let Some(host) = cluster.node(&node).map(|known| host_of(known)) {
         cluster.apply(Change::Host(host));
     }
-    let (intent, notices) = plan::plan(&cluster, config);
+    let (intent, notices) = plan::plan(&cluster, &routing(&meant, &cluster));
     notices.iter().for_each(say);
     let mut out = std::io::stdout().lock();
     match arguments.show {
@@ -80,6 +79,17 @@ fn rules(meant: &Meant, intent: &Intent, family: Option<FamilyName>) -> Vec<(Fam
     }
 }
 
+/// What a plan of a whole cluster goes by. Unless it was said whether policies are enforced, they are
+/// where there are any: they cannot be read without the permissions that enforcing takes.
+pub(crate) fn routing(meant: &Meant, cluster: &Cluster) -> plan::Config {
+    let mut routing = meant.routing.clone();
+    if meant.network_policy.mode == NetworkPolicyMode::Auto {
+        routing.network_policy.enforce = !cluster.network_policies().is_empty()
+            || !cluster.cluster_network_policies().is_empty();
+    }
+    routing
+}
+
 /// The cluster as it is now, and how many manifests could not be read.
 pub(crate) fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
     let mut cluster = Cluster::default();
@@ -90,7 +100,8 @@ pub(crate) fn read(meant: &Meant, wait: Duration) -> Result<(Cluster, usize)> {
         contents.changes.into_iter().for_each(|change| drop(cluster.apply(change)));
         return Ok((cluster, contents.errors.len()));
     }
-    let (mut deliveries, _source) = run::start_api(meant, run::Reports::default())?;
+    let (mut deliveries, _source) =
+        run::start_api(meant, run::Reports::to_nobody(meant.network_policy.mode))?;
     let complete = async {
         while let Some(delivery) = deliveries.recv().await {
             delivery.notices.iter().for_each(say);

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use config::flags::ProxyFlags;
-use config::{Meant, ProxyMode, Task};
+use config::{Meant, NetworkPolicyMode, ProxyMode, Task};
 use health::Health;
 use intake::Delivery;
-use intake::api::{ApiOptions, ApiSource, EventQueue, Timing, event_queue};
+use intake::api::{ApiOptions, ApiSource, EventQueue, PolicyDecision, Timing, event_queue};
 use intake::folder::FolderSource;
 use model::Change;
 use render::iptables::Options;
@@ -17,6 +17,7 @@ use sync::iptables::Iptables;
 use sync::table::Nftables;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{self, Receiver, Sender};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::agent::{Agent, Inputs};
@@ -24,7 +25,7 @@ use crate::cli::{CleanupArguments, OutputFormat, RunArguments};
 use crate::dataplane::{Dataplane, IptablesDataplane, NftablesDataplane};
 use crate::reload::{self, Reach};
 use crate::views::View;
-use crate::views::dns::DnsView;
+use crate::views::dns::{self, DnsView};
 use crate::views::events::EventsView;
 use crate::views::health::{HealthView, Served, Serving, follow_watches};
 use crate::views::status::StatusView;
@@ -106,16 +107,19 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
             .context("changes of nf_tables by others cannot be heard of")?;
     let (orders, ordered) = mpsc::unbounded_channel();
     let health = served.as_ref().map(Served::health);
-    let reports = Reports { health, events, silence: Some(arguments.silence()) };
+    let decisions = watch::Sender::new(None);
+    let decision = decisions.subscribe();
+    let network_policy = wanted(meant, &dataplane)?;
+    let silence = Some(arguments.silence());
+    let reports = Reports { health, events, silence, network_policy, decisions };
     let (deliveries, source) = start(meant, reports)?;
-    let inputs = Inputs { deliveries, foreign, orders: ordered };
+    let inputs = Inputs { deliveries, foreign, orders: ordered, decision };
     let reach = Reach { orders, served };
     let mode = meant.mode.name();
     info!(%node, mode, "started; nothing is written before every list is complete");
-    if !dataplane.enforces_policies() {
-        info!(mode, "network policies are left to others: this mode writes no rules for them");
-    }
-    let mut agent = Agent::new(meant.routing.clone(), dataplane, views, rest(meant));
+    let mut routing = meant.routing.clone();
+    routing.network_policy.dns_listeners = dns::listeners(&arguments.dns)?;
+    let mut agent = Agent::new(routing, dataplane, views, rest(meant));
     let stopped = runtime()?.block_on(async {
         tokio::select! {
             ended = agent.run(inputs, arguments.once) => ended.map(|()| None),
@@ -162,6 +166,21 @@ fn report(
     Ok((Some(handle), events))
 }
 
+/// Whether policies are to be enforced, as far as the mode's rules can.
+fn wanted(meant: &Meant, dataplane: &impl Dataplane) -> Result<NetworkPolicyMode> {
+    let wanted = meant.network_policy.mode;
+    if dataplane.enforces_policies() {
+        return Ok(wanted);
+    }
+    let mode = meant.mode.name();
+    ensure!(
+        wanted != NetworkPolicyMode::On,
+        "--network-policy=on: mode {mode} writes no rules for policies yet; say off"
+    );
+    info!(mode, "network policies are left to others: this mode writes no rules for them");
+    Ok(NetworkPolicyMode::Off)
+}
+
 /// kube-proxy rests for a second between two syncs because each costs it that much. Here whatever
 /// waits is written at once and together; an operator who says another time gets it.
 pub(crate) fn rest(meant: &Meant) -> Duration {
@@ -199,8 +218,7 @@ fn flag(word: String) -> Option<(String, String)> {
     Some((name.into(), value.into()))
 }
 
-/// What the thread that reads tells, and to whom.
-#[derive(Default)]
+/// What the thread that reads is to read, and what it tells to whom.
 pub(crate) struct Reports {
     /// Hears how the watches fare.
     pub(crate) health: Option<Health>,
@@ -208,12 +226,31 @@ pub(crate) struct Reports {
     pub(crate) events: Option<EventQueue>,
     /// The longest silence of a connection that still counts as alive.
     pub(crate) silence: Option<Duration>,
+    /// Whether to read what network policies depend on.
+    pub(crate) network_policy: NetworkPolicyMode,
+    /// Hears whether policies are enforced.
+    pub(crate) decisions: watch::Sender<Option<PolicyDecision>>,
+}
+
+impl Reports {
+    /// Nobody hears anything.
+    pub(crate) fn to_nobody(network_policy: NetworkPolicyMode) -> Self {
+        let decisions = watch::Sender::new(None);
+        Self { health: None, events: None, silence: None, network_policy, decisions }
+    }
 }
 
 /// Starts a thread that reads the cluster and the machine, and hands on what they say.
 fn start(meant: &Meant, reports: Reports) -> Result<(Receiver<Delivery>, Source)> {
     match &meant.source.manifests {
         Some(folder) => {
+            let (enforce, because) = match reports.network_policy {
+                NetworkPolicyMode::Off => (false, "switched off"),
+                NetworkPolicyMode::On => (true, "switched on"),
+                NetworkPolicyMode::Auto => (true, "a folder hides nothing"),
+            };
+            let decision = PolicyDecision { enforce, because: because.into() };
+            reports.decisions.send_replace(Some(decision));
             let source = FolderSource::new(folder);
             spawn(move |deliveries| async move { Ok(source.run(deliveries).await?) })
         }
@@ -234,7 +271,13 @@ pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Del
             timing.silence = silence;
             timing.list_silence = timing.list_silence.min(silence);
         }
+        let wanted = match reports.network_policy {
+            NetworkPolicyMode::Auto => intake::api::NetworkPolicyMode::Auto,
+            NetworkPolicyMode::On => intake::api::NetworkPolicyMode::On,
+            NetworkPolicyMode::Off => intake::api::NetworkPolicyMode::Off,
+        };
         let source = ApiSource::new(options).await?.with_timing(timing);
+        let source = source.with_network_policy(wanted).with_decisions(reports.decisions);
         let states = source.states();
         let follow = async {
             match reports.health {

@@ -29,11 +29,7 @@ impl DnsView {
         if said.dns_address.is_empty() {
             return Ok(None);
         }
-        let addresses = said
-            .dns_address
-            .iter()
-            .map(|text| address(text, "--dns-address"))
-            .collect::<Result<Vec<_>>>()?;
+        let addresses = addresses(said)?;
         let own = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let config = ZoneConfig::new(&said.cluster_domain)
             .context("--cluster-domain")?
@@ -43,6 +39,16 @@ impl DnsView {
         serve(addresses, server, zone.clone())?;
         Ok(Some(Self { zone }))
     }
+}
+
+/// The addresses at which Pods may ask, whatever policies say: those with the port of DNS.
+pub(crate) fn listeners(said: &DnsArguments) -> Result<BTreeSet<IpAddr>> {
+    let of_dns = addresses(said)?.into_iter().filter(|address| address.port() == PORT);
+    Ok(of_dns.map(|address| address.ip()).collect())
+}
+
+fn addresses(said: &DnsArguments) -> Result<Vec<SocketAddr>> {
+    said.dns_address.iter().map(|text| address(text, "--dns-address")).collect()
 }
 
 impl View for DnsView {

@@ -8,6 +8,7 @@ pub(crate) mod status;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use intake::api::PolicyDecision;
 use model::{Cluster, Notice, Owner};
 use plan::{Intent, PerFamily};
 
@@ -45,6 +46,9 @@ pub(crate) struct Synced<'a> {
 pub(crate) trait View {
     /// Something came in that the kernel does not hold yet.
     fn queued(&mut self, _changes: Changes) {}
+
+    /// Policies are enforced from now on, or are not.
+    fn decided(&mut self, _decision: &PolicyDecision) {}
 
     /// Every list is complete, and these owners' facts are new or different.
     fn known(&mut self, _cluster: &Cluster, _owners: &BTreeSet<Owner>) {}

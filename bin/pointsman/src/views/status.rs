@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use health::{Health, Moment};
+use intake::api::PolicyDecision;
 use model::Notice;
 use nix::sys::socket::{getsockopt, sockopt};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) mode: String,
     /// When the agent started (RFC 3339).
     pub(crate) started: String,
+    /// Whether network policies are enforced, and why; empty until that is decided.
+    pub(crate) network_policy: String,
     /// Why it is not ready, each with its stable word; empty if it is.
     pub(crate) unready: Vec<String>,
     pub(crate) watches: Vec<WatchReport>,
@@ -164,6 +167,10 @@ pub(crate) fn ask() -> Result<Report> {
 }
 
 impl View for StatusView {
+    fn decided(&mut self, decision: &PolicyDecision) {
+        self.change(|report| report.network_policy = decision.to_string());
+    }
+
     fn queued(&mut self, changes: Changes) {
         self.change(|report| report.waiting += changes.services + changes.endpoints);
     }

@@ -130,6 +130,14 @@ impl ApiSource {
         self
     }
 
+    /// Says through this channel whether policies are enforced: before the first complete delivery is
+    /// handed on.
+    #[must_use]
+    pub fn with_decisions(mut self, decisions: channel::Sender<Option<PolicyDecision>>) -> Self {
+        self.decisions = decisions;
+        self
+    }
+
     /// Whether policies are enforced; `None` until that is decided, which comes before the first
     /// complete delivery.
     #[must_use]

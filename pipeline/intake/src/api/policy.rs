@@ -1,5 +1,6 @@
 //! Whether policies are enforced, and the watches that this takes.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,13 @@ pub struct PolicyDecision {
     pub because: String,
 }
 
+impl fmt::Display for PolicyDecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.enforce { "enforced" } else { "left to others" };
+        write!(f, "{what}: {}", self.because)
+    }
+}
+
 impl ApiSource {
     /// Decides, and then watches what policies depend on until nobody takes batches any more.
     pub(super) async fn policies(
@@ -46,8 +54,7 @@ impl ApiSource {
             decision = self.decide() => decision,
             () = batches.closed() => return,
         };
-        let PolicyDecision { enforce, because } = &decision;
-        tracing::info!(enforce, "network policies: {because}");
+        tracing::info!("network policies are {decision}");
         let enforce = decision.enforce;
         decisions.send_replace(Some(decision));
         if !enforce {
@@ -100,9 +107,9 @@ impl ApiSource {
                 Ok(()) => drop(kinds.next()),
                 Err(error @ Error::Refused { code: 403 | 404, .. }) => {
                     let because = format!(
-                        "{kind} cannot be read ({error}), so policies are left to others; grant \
-                         get, list and watch of Pods, Namespaces and NetworkPolicies to have them \
-                         enforced from the next start on"
+                        "{kind} cannot be read ({error}); grant get, list and watch of Pods, \
+                         Namespaces and NetworkPolicies to have policies enforced from the next \
+                         start on"
                     );
                     return PolicyDecision { enforce: false, because };
                 }
