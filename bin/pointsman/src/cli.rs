@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Say why a packet does or does not arrive: objects, endpoints, translation, verdict
     #[command(after_help = crate::cli_explain::EXAMPLES)]
     Explain(crate::cli_explain::ExplainArguments),
+    /// Say whether policies allow a connection, and which rule decides; or who reaches whom
+    #[command(after_help = crate::cli_can::EXAMPLES)]
+    Can(crate::cli_can::CanArguments),
     /// Look for what will hurt, in a folder of manifests or a live cluster
     #[command(after_help = crate::cli_lint::EXAMPLES)]
     Lint(crate::cli_lint::LintArguments),

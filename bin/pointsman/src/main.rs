@@ -3,6 +3,7 @@
 
 mod agent;
 mod cli;
+mod cli_can;
 mod cli_explain;
 #[cfg(feature = "lab")]
 mod cli_lab;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let outcome = match cli.command {
+        Command::Can(arguments) => {
+            return answered(commands::can::run(&arguments), commands::explain::UNANSWERED);
+        }
         Command::Explain(arguments) => {
             let outcome = commands::explain::run(&arguments);
             return answered(outcome, commands::explain::UNANSWERED);
@@ -65,11 +69,11 @@ fn main() -> ExitCode {
 }
 
 /// What was said. An arrow that reaches us as a word of its own is the word `to`: it looks like a
-/// flag. Wrong usage of `explain` must not end with the code of one of its answers.
+/// flag. Wrong usage of `explain` and `can` must not end with the code of one of their answers.
 fn parse() -> Result<Cli, ExitCode> {
     let arrow = |word: OsString| if word == "->" { "to".into() } else { word };
     let words = config::normalize(std::env::args_os().map(arrow));
-    let explains = words.iter().any(|word| word == "explain");
+    let explains = words.iter().any(|word| word == "explain" || word == "can");
     Cli::try_parse_from(words).map_err(|error| {
         if error.use_stderr() && explains {
             let _ = error.print();

@@ -3,6 +3,7 @@
 //! In: a [`plan::Intent`], what the host says of itself, and a [`Packet`]. Out: a [`Verdict`].
 //! Nothing here sends a packet or asks a kernel.
 
+mod can;
 mod decide;
 mod explain;
 mod fate;
@@ -12,11 +13,14 @@ mod packet;
 pub mod policy;
 mod trace;
 
+pub use can::{
+    Cell, CellDecision, Column, Matrix, MatrixError, Permission, Permitted, Row, can, matrix,
+};
 pub use decide::{Mode, Verdict, decide, source_class};
 pub use explain::{
-    AskedPort, ClassFound, Code, EndpointRow, EndpointTable, Explanation, FrontendMet, NatTuple,
-    Outcome, Place, PolicyJudgement, Question, QuestionError, RangesResult, Resolved, SnatRule,
-    Style, WhyNot, explain, node_of,
+    AskedPort, ClassFound, Code, EndpointRow, EndpointTable, Explanation, FrontendMet, MissedRule,
+    NatTuple, Outcome, Place, PolicyJudgement, PolicySide, PolicyWay, Question, QuestionError,
+    RangesResult, Resolved, SnatRule, Style, WhyNot, explain, node_of,
 };
 pub use lint::{Finding, Lint, lint};
 pub use nftables::trace_nftables;

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use config::{Meant, ProxyMode};
+use config::flags::ProxyFlags;
+use config::{Meant, NetworkPolicyMode, ProxyMode};
 use explain::{Explanation, Mode, Place, Question, Style};
 use model::{Change, Cluster, Family, NamespacedName};
 
 use crate::cli::{FamilyName, OutputFormat};
 use crate::cli_explain::ExplainArguments;
-use crate::commands::render::{host_of, print_json, read};
+use crate::commands::render::{host_of, print_json, read, routing};
 use crate::commands::run::meant;
 
 /// The exit code of a question that could not be answered: 1 and 2 are answers.
@@ -20,28 +21,59 @@ pub(crate) const UNANSWERED: u8 = 4;
 
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
     let question = question(arguments)?;
-    let mut meant = meant(&arguments.proxy)?;
-    let (mut cluster, unreadable) = read(&meant, Duration::from_secs(arguments.timeout))?;
-    if unreadable > 0 {
-        tracing::warn!(
-            "{unreadable} of the manifests could not be read; the answer is without them"
-        );
-    }
-    meant.routing.node_name = node(&meant, &cluster, &question, arguments)?;
-    if let Some(host) = cluster.node(&meant.routing.node_name).map(|known| host_of(known)) {
-        cluster.apply(Change::Host(host));
-    }
-    meant.routing = super::render::routing(&meant, &cluster);
-    let (intent, _) = plan::plan(&cluster, &meant.routing);
-    let mode = match meant.mode {
-        ProxyMode::Iptables => Mode::Iptables,
-        ProxyMode::Nftables => Mode::Nftables,
-    };
-    let host = cluster.host();
-    let answer = explain::explain(&cluster, &meant.routing, &intent, host, mode, &question);
+    let mut scene = Scene::read(&arguments.proxy, Duration::from_secs(arguments.timeout), None)?;
+    scene.stand_on_node(&question, &arguments.proxy)?;
+    let Scene { meant, cluster } = &scene;
+    let (intent, _) = plan::plan(cluster, &meant.routing);
+    let (host, mode) = (cluster.host(), scene.mode());
+    let answer = explain::explain(cluster, &meant.routing, &intent, host, mode, &question);
     let code = ExitCode::from(answer.exit_code());
     print(&answer, arguments)?;
     Ok(code)
+}
+
+/// What a question is asked of: the cluster as it is now, and what is meant by the flags.
+pub(crate) struct Scene {
+    pub(crate) meant: Meant,
+    pub(crate) cluster: Cluster,
+}
+
+impl Scene {
+    /// Reads it. `mode` takes the place of what is said of the enforcing of policies: what is not
+    /// enforced is not read either.
+    pub(crate) fn read(
+        proxy: &ProxyFlags,
+        wait: Duration,
+        mode: Option<NetworkPolicyMode>,
+    ) -> Result<Self> {
+        let mut meant = meant(proxy)?;
+        meant.network_policy.mode = mode.unwrap_or(meant.network_policy.mode);
+        let (cluster, unreadable) = read(&meant, wait)?;
+        if unreadable > 0 {
+            tracing::warn!(
+                "{unreadable} of the manifests could not be read; the answer is without them"
+            );
+        }
+        meant.routing = routing(&meant, &cluster);
+        Ok(Self { meant, cluster })
+    }
+
+    /// Asks the rules of the node that the question is about, whose addresses are then the host's.
+    pub(crate) fn stand_on_node(&mut self, question: &Question, proxy: &ProxyFlags) -> Result<()> {
+        let node = node(&self.meant, &self.cluster, question, proxy)?;
+        self.meant.routing.node_name = node;
+        if let Some(host) = self.cluster.node(&self.meant.routing.node_name).map(|it| host_of(it)) {
+            self.cluster.apply(Change::Host(host));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn mode(&self) -> Mode {
+        match self.meant.mode {
+            ProxyMode::Iptables => Mode::Iptables,
+            ProxyMode::Nftables => Mode::Nftables,
+        }
+    }
 }
 
 fn print(answer: &Explanation, arguments: &ExplainArguments) -> Result<()> {
@@ -62,10 +94,7 @@ fn print(answer: &Explanation, arguments: &ExplainArguments) -> Result<()> {
 
 fn question(arguments: &ExplainArguments) -> Result<Question> {
     let mut question: Question = arguments.question.join(" ").parse()?;
-    question.family = arguments.family.map(|family| match family {
-        FamilyName::Ipv4 => Family::V4,
-        FamilyName::Ipv6 => Family::V6,
-    });
+    question.family = family(arguments.family);
     if let Some(text) = &arguments.why_not {
         let name = text.strip_prefix("pod/").unwrap_or(text);
         let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
@@ -74,16 +103,24 @@ fn question(arguments: &ExplainArguments) -> Result<Question> {
     Ok(question)
 }
 
+/// The family that was asked for.
+pub(crate) fn family(name: Option<FamilyName>) -> Option<Family> {
+    name.map(|family| match family {
+        FamilyName::Ipv4 => Family::V4,
+        FamilyName::Ipv6 => Family::V6,
+    })
+}
+
 /// The node whose rules are asked: the one that was named, else the one where the packet begins,
 /// else this host, else the only one there is.
 fn node(
     meant: &Meant,
     cluster: &Cluster,
     question: &Question,
-    arguments: &ExplainArguments,
+    proxy: &ProxyFlags,
 ) -> Result<Arc<str>> {
     let said = &meant.routing.node_name;
-    if arguments.proxy.source.hostname_override.is_some() {
+    if proxy.source.hostname_override.is_some() {
         let known = || cluster.nodes().map(|node| &*node.name).collect::<Vec<_>>().join(", ");
         if cluster.nodes().next().is_some() && cluster.node(said).is_none() {
             bail!("--node {said}: there is no such Node; known are: {}", known());

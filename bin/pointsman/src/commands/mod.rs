@@ -1,5 +1,6 @@
 //! One verb each.
 
+pub(crate) mod can;
 pub(crate) mod cleanup;
 pub(crate) mod explain;
 #[cfg(feature = "lab")]

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod can;
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,13 +20,14 @@ fn root() -> PathBuf {
 
 fn ask(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pointsman"));
-    command.current_dir(root()).arg("explain");
-    command.args(["--manifests", "docs/explain/shop", "--cluster-cidr", "10.77.0.0/16"]);
-    command.args(words).output().unwrap()
+    command.current_dir(root()).arg("explain").args(SHOP).args(words).output().unwrap()
 }
 
+/// The flags of the documents' examples.
+const SHOP: [&str; 4] = ["--manifests", "docs/explain/shop", "--cluster-cidr", "10.77.0.0/16"];
+
 /// Question, further flags, stable code, exit code.
-const QUESTIONS: [(&str, &[&str], &str, i32); 19] = [
+const QUESTIONS: [(&str, &[&str], &str, i32); 23] = [
     ("tcp pod/shop/client -> web.shop:80", &[], "Delivered", 0),
     ("tcp pod/shop/client -> cart.shop:80", &[], "NoEndpoints", 1),
     ("tcp pod/shop/client -> web.shop:8080", &[], "WrongPort", 3),
@@ -49,6 +52,10 @@ const QUESTIONS: [(&str, &[&str], &str, i32); 19] = [
     ("tcp pod/shop/client -> node/beta:30080", &[], "ForAnotherNode", 3),
     ("tcp pod/shop/client -> pod/shop/web-1:8080", &[], "DirectToPod", 3),
     ("tcp pod/shop/client -> 10.88.7.7:80", &["--proxy-mode=nftables"], "UnallocatedAddress", 2),
+    ("tcp pod/shop/client -> db.shop:5432", &[], "IngressIsolated", 2),
+    ("tcp pod/shop/batch-1 -> web.shop:80", &[], "EgressIsolated", 2),
+    ("tcp pod/shop/client -> pod/shop/cache-2:6379", &[], "IngressDenied", 2),
+    ("tcp pod/shop/client -> cache.shop:6379", &[], "PolicyDeniesSome", 0),
 ];
 
 #[test]
@@ -127,31 +134,47 @@ fn an_endpoint_that_is_not_reached_has_no_share() {
 /// The commands of the document are run as they stand there, and must print what stands below.
 #[test]
 fn the_document_shows_what_is_printed() {
-    let path = root().join("docs/explain.md");
-    let document = fs::read_to_string(&path).unwrap();
-    let (mut fresh, mut examples) = (String::new(), 0);
-    let mut rest = document.as_str();
-    while let Some((before, block)) = rest.split_once("```console\n$ ask ") {
-        let (block, after) = block.split_once("```\n").expect("a block is closed");
-        let command = block.lines().next().unwrap();
-        let _ = write!(fresh, "{before}```console\n$ ask {command}\n{}```\n", printed(command));
-        rest = after;
-        examples += 1;
-    }
-    fresh.push_str(rest);
+    let (document, fresh, examples) = shown("docs/explain.md", &[("ask", ask)]);
     assert!(examples >= 10, "{examples} examples");
     let (head, table) = fresh.split_once("<!-- codes -->\n").expect("the table has its mark");
     let (_, tail) = table.split_once("<!-- end of codes -->").expect("and its end");
     let fresh = format!("{head}<!-- codes -->\n{}<!-- end of codes -->{tail}", codes());
+    held("docs/explain.md", &document, &fresh);
+}
+
+/// A command that documents abbreviate: its short name, and what runs it.
+type Abbreviation = (&'static str, fn(&[&str]) -> Output);
+
+/// A document, the same with what its commands print now, and how many these are.
+fn shown(path: &str, commands: &[Abbreviation]) -> (String, String, usize) {
+    let document = fs::read_to_string(root().join(path)).unwrap();
+    let (mut fresh, mut examples) = (String::new(), 0);
+    let mut rest = document.as_str();
+    while let Some((before, block)) = rest.split_once("```console\n$ ") {
+        let (block, after) = block.split_once("```\n").expect("a block is closed");
+        let command = block.lines().next().unwrap();
+        let (name, words) = command.split_once(' ').unwrap();
+        let (_, run) = commands.iter().find(|(known, _)| *known == name).expect(command);
+        let printed = printed(words, *run);
+        let _ = write!(fresh, "{before}```console\n$ {command}\n{printed}```\n");
+        rest = after;
+        examples += 1;
+    }
+    fresh.push_str(rest);
+    (document, fresh, examples)
+}
+
+/// Holds a document to what is printed now, or writes it anew.
+fn held(path: &str, document: &str, fresh: &str) {
     if std::env::var_os("POINTSMAN_BLESS").is_some() {
-        fs::write(&path, &fresh).unwrap();
+        fs::write(root().join(path), fresh).unwrap();
     } else {
-        assert_eq!(document, fresh, "docs/explain.md is not what is printed now");
+        assert_eq!(document, fresh, "{path} is not what is printed now");
     }
 }
 
-/// What a command of the document prints, and its exit code.
-fn printed(command: &str) -> String {
+/// What a command of a document prints, and its exit code.
+fn printed(command: &str, run: fn(&[&str]) -> Output) -> String {
     let mut words = Vec::new();
     for (index, part) in command.split('\'').enumerate() {
         if index % 2 == 1 {
@@ -160,7 +183,7 @@ fn printed(command: &str) -> String {
             words.extend(part.split_whitespace());
         }
     }
-    let output = ask(&words);
+    let output = run(&words);
     let text = String::from_utf8(output.stdout).unwrap();
     format!("{text}$ echo $?\n{}\n", output.status.code().unwrap())
 }

@@ -41,7 +41,7 @@ codes! {
     /// A frontend delivers, as it should.
     Delivered:
         "the connection goes to one of the endpoints that are used",
-        "none needed; if nothing answers, look at the Pod itself and at NetworkPolicies";
+        "none needed; if nothing answers, look at the Pod itself";
     /// The only endpoint is the client itself.
     Hairpin:
         "the connection comes back to its own Pod, with the node's address as source",
@@ -137,7 +137,31 @@ codes! {
     /// The destination is a Pod itself.
     DirectToPod:
         "no rule of ours is met: the packet goes straight to the Pod",
-        "none needed; NetworkPolicies and the network of the Pods decide";
+        "none needed; the network of the Pods decides";
+    /// NetworkPolicies isolate what the client sends, and none of their rules lets it out.
+    EgressIsolated:
+        "the packet is dropped, and the client waits in vain",
+        "add an egress rule for this peer and its port, the endpoint's and not the Service's";
+    /// NetworkPolicies isolate the destination, and none of their rules lets the client in.
+    IngressIsolated:
+        "the packet is dropped, and the client waits in vain",
+        "add an ingress rule for this client and port, or labels that one selects to the client";
+    /// A rule of a ClusterNetworkPolicy denies what the client sends.
+    EgressDenied:
+        "the packet is dropped, and the client waits in vain",
+        "ask who administers the policy: a NetworkPolicy does not open what the Admin tier denies";
+    /// A rule of a ClusterNetworkPolicy denies what comes to the destination.
+    IngressDenied:
+        "the packet is dropped, and the client waits in vain",
+        "ask who administers the policy: a NetworkPolicy does not open what the Admin tier denies";
+    /// Policies let connections through to some of the endpoints alone.
+    PolicyDeniesSome:
+        "a part of the connections is dropped, and whoever has them waits in vain",
+        "let the policy select all endpoints alike, or the Service fewer of them";
+    /// The address may be a new Pod's that is not known yet, and some policy might deny it.
+    HeldBack:
+        "the packet is dropped until the Pod is known, for a bounded time",
+        "wait; if it lasts, see with pointsman status whether Pods are watched";
     /// Nothing of ours is asked for.
     NotOurs:
         "no rule of ours is met: the host's routing decides",

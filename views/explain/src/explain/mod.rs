@@ -1,10 +1,13 @@
 //! Why the first packet of a connection does or does not arrive: the plan's decisions and
 //! [`decide`](crate::decide)'s, joined to the objects and fields that they come from.
 
+mod because;
 mod code;
 mod endpoints;
 mod frontend;
 mod nat;
+mod policy;
+pub(crate) mod policy_text;
 mod question;
 mod reason;
 mod resolve;
@@ -18,6 +21,7 @@ pub use code::Code;
 pub use endpoints::{EndpointRow, EndpointTable, WhyNot};
 pub use frontend::{FrontendMet, RangesResult};
 pub use nat::{NatTuple, SnatRule};
+pub use policy::{MissedRule, PolicyJudgement, PolicySide, PolicyWay};
 pub use question::{AskedPort, Place, Question, QuestionError};
 pub use resolve::{Resolved, node_of};
 pub use text::Style;
@@ -72,13 +76,6 @@ pub struct ClassFound {
     pub class: SourceClass,
     /// How it is known.
     pub evidence: String,
-}
-
-/// What NetworkPolicies say of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum PolicyJudgement {
-    /// They were not asked: the verdict is that of the routing alone.
-    NotJudged,
 }
 
 /// How a question ends, as the program's exit code tells it.
@@ -144,7 +141,7 @@ pub fn explain(
         frontend: None,
         endpoints: None,
         nat: Vec::new(),
-        policy: PolicyJudgement::NotJudged,
+        policy: PolicyJudgement::default(),
         verdict: None,
         reason: Code::NotOurs,
         detail: String::new(),
@@ -203,6 +200,11 @@ fn judge(world: &World<'_>, question: &Question, packet: Packet, answer: &mut Ex
     };
     (answer.reason, answer.detail) = reason::reason(world, &case);
     let Decision { verdict, .. } = decision;
+    answer.policy = policy::judgement(world, &packet, &verdict);
+    let (verdict, changed) = policy::verdict(&answer.policy, verdict);
+    if let Some(because_of_policy) = changed {
+        (answer.reason, answer.detail) = because_of_policy;
+    }
     answer.verdict = Some(verdict);
     answer.class = Some(ClassFound { class, evidence });
     answer.packet = Some(packet);

@@ -269,14 +269,14 @@ fn enters(
     Enters::Interface(name)
 }
 
-/// The node where a question is best asked: that of its source, if it is known; else, for a node
-/// that is asked for, that one.
+/// The node where a question is best asked: that of its source, if it is known; else that of the
+/// node, Pod or address that is asked for.
 #[must_use]
 pub fn node_of(cluster: &Cluster, question: &Question) -> Option<Arc<str>> {
     let home: Arc<str> = "default".into();
     let of = |end: &Place| place(cluster, end, &home).ok().and_then(|found| found.node);
     of(&question.source).or_else(|| match &question.destination {
         Place::Node(name) => Some(name.clone()),
-        other => of(other).filter(|_| matches!(other, Place::Address(_))),
+        other => of(other).filter(|_| matches!(other, Place::Address(_) | Place::Pod(_))),
     })
 }

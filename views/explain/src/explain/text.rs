@@ -189,7 +189,10 @@ impl Page {
 
     fn verdict(&mut self, answer: &Explanation) {
         if answer.packet.is_some() {
-            self.line("policy", "NetworkPolicies are not judged here");
+            let lines = super::policy_text::lines(&answer.policy, self.style.verbose);
+            for (index, line) in lines.iter().enumerate() {
+                self.line(if index == 0 { "policy" } else { "" }, line);
+            }
         }
         let (word, colour) = match answer.outcome() {
             Outcome::Delivered => ("DELIVERED", "32"),

@@ -62,6 +62,18 @@ lints! {
     ExternalIpOfNode:
         "what the node itself serves on that address and port is no longer reached",
         "use an address that no Node has, or a Service of type NodePort";
+    /// A policy selects no Pod.
+    PolicySelectsNothing:
+        "it isolates nobody: what it was to keep out gets in",
+        "compare its selector with the labels of the Pods, and its namespace with theirs";
+    /// A policy names a port that no Pod which the rule leads to declares.
+    PolicyPortNowhere:
+        "the rule opens nothing by that name",
+        "declare the port in the Pods' containers, with its protocol, or write its number";
+    /// A policy lets its Pods ask DNS, but not the DNS in use.
+    PolicyMissesDns:
+        "its Pods resolve no name, and seem to reach nothing",
+        "allow the Pods of the DNS Service, on the port where they listen, by UDP and TCP";
 }
 
 impl fmt::Display for Lint {

@@ -1,6 +1,7 @@
 //! What will hurt: findings about a whole cluster, by the plan's own decisions.
 
 mod id;
+mod policies;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -51,6 +52,7 @@ pub fn lint(cluster: &Cluster, config: &Config, notices: &[Notice]) -> Vec<Findi
         });
     }
     pod_addresses(cluster, &mut found);
+    policies::policies(cluster, config, &mut found);
     found.into_iter().collect()
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{DNS, NEIGHBOUR_DISCOVERY, Path, PolicyPacket, Traffic, Why};
 
 /// The first condition of a rule that a packet did not meet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Failed {
     /// The rule could not be read, so it matches nothing.
     Closed,
