@@ -11,6 +11,7 @@ mod case;
 mod flow;
 mod memory;
 mod nftables;
+pub mod policy;
 mod settings;
 pub mod shapes;
 mod state;

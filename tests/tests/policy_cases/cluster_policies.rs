@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{World, ingress, namespaces};
+use pointsman_tests::policy::{World, ingress, namespaces};
 
 fn all() -> Value {
     json!({"namespaces": {}})

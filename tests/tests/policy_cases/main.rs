@@ -6,4 +6,3 @@
 mod cluster_policies;
 mod rows;
 mod scenarios;
-mod world;

@@ -3,7 +3,7 @@
 use model::{Change, NamespacedName};
 use serde_json::json;
 
-use crate::world::{NODE, World, egress, ingress, namespaces, pods};
+use pointsman_tests::policy::{NODE, World, egress, ingress, namespaces, pods};
 
 const OUTSIDE: &str = "198.51.100.7";
 
@@ -192,7 +192,7 @@ fn the_address_of_a_service_grants_nothing() {
 #[test]
 fn the_dns_of_the_node() {
     let mut world = World::new(&["x/a", "y/a"]);
-    world.options.dns_listeners = [crate::world::ip(NODE)].into();
+    world.options.dns_listeners = [pointsman_tests::policy::ip(NODE)].into();
     world.policy("x/p", json!({"policyTypes": ["Egress"]}));
     assert!(world.passes("x/a", NODE, "UDP 53") && world.passes("x/a", NODE, "TCP 53"));
     assert!(!world.passes("x/a", NODE, "SCTP 53") && !world.passes("x/a", NODE, "UDP 54"));
