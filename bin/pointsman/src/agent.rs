@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::dataplane::{Dataplane, Outcome};
+use crate::existing::Existing;
 use crate::flows::StaleFlows;
 use crate::left_out::LeftOut;
 use crate::pace::Backoff;
@@ -53,6 +54,7 @@ pub(crate) struct Agent<D> {
     planner: Planner,
     dataplane: D,
     flows: StaleFlows,
+    existing: Existing,
     views: Vec<Box<dyn View>>,
     /// Owners that changed since the planner last looked.
     pending: BTreeSet<Owner>,
@@ -82,6 +84,7 @@ impl<D: Dataplane> Agent<D> {
         dataplane: D,
         views: Vec<Box<dyn View>>,
         rest: Duration,
+        existing: Existing,
     ) -> Self {
         Self {
             cluster: Cluster::default(),
@@ -89,6 +92,7 @@ impl<D: Dataplane> Agent<D> {
             config,
             dataplane,
             flows: StaleFlows::open(),
+            existing,
             views,
             pending: BTreeSet::new(),
             unwritten: BTreeSet::new(),
@@ -205,6 +209,7 @@ impl<D: Dataplane> Agent<D> {
         if self.config.network_policy.enforce {
             // A new planner says what differs from nothing, and the kernel holds more than that.
             self.accepted = None;
+            self.existing.suspect();
         }
         // The new planner has never asked for these, so it will not say that they are gone.
         let written = self.accepted.iter().flat_map(|accepted| accepted.servers.keys());
@@ -233,13 +238,7 @@ impl<D: Dataplane> Agent<D> {
     fn sync(&mut self) -> Result<(), sync::Error> {
         let start = Instant::now();
         let mut concerned = std::mem::take(&mut self.pending);
-        self.views.iter_mut().for_each(|view| view.known(&self.cluster, &concerned));
-        self.unwritten.extend(self.planner.update(&self.cluster, &concerned));
-        // Whether the kernel takes them or not: after a failure everything is compared with it.
-        let policy = self.planner.take_policy_changes();
-        if let Some(notices) = self.left_out.update(self.planner.notices()) {
-            self.views.iter_mut().for_each(|view| view.left_out(notices));
-        }
+        let policy = self.plan(&concerned);
         let compare = self.repair.due(start);
         let idle = self.unwritten.is_empty() && policy.is_empty();
         let idle = idle && concerned.is_empty() && compare.is_none();
@@ -256,6 +255,7 @@ impl<D: Dataplane> Agent<D> {
         let full = self.accepted.is_none();
         let outcome = self.write(&policy).inspect_err(|failure| {
             let took = start.elapsed();
+            self.existing.suspect();
             self.views.iter_mut().for_each(|view| view.failed(failure, full, took));
         })?;
         concerned.extend(std::mem::take(&mut self.unwritten));
@@ -272,6 +272,8 @@ impl<D: Dataplane> Agent<D> {
         debug!(messages, bytes, ?took, "written");
         let Some(intent) = &self.accepted else { return Ok(()) };
         let forgotten = self.flows.forget(&self.cluster, intent, &concerned);
+        let planned = &self.planner.intent().policy;
+        let judged = self.existing.judge(self.cluster.host(), planned, &policy);
         let synced = Synced {
             cluster: &self.cluster,
             intent,
@@ -283,9 +285,21 @@ impl<D: Dataplane> Agent<D> {
             drifted: outcome.messages > 0 && compare == Some(Cause::Audit),
             took,
             forgotten,
+            judged,
         };
         self.views.iter_mut().for_each(|view| view.synced(&synced));
         Ok(())
+    }
+
+    /// Plans what these owners decide. What differs of the policies is said once, whether the kernel
+    /// takes it or not: after a failure everything is compared with it.
+    fn plan(&mut self, concerned: &BTreeSet<Owner>) -> PolicyChanges {
+        self.views.iter_mut().for_each(|view| view.known(&self.cluster, concerned));
+        self.unwritten.extend(self.planner.update(&self.cluster, concerned));
+        if let Some(notices) = self.left_out.update(self.planner.notices()) {
+            self.views.iter_mut().for_each(|view| view.left_out(notices));
+        }
+        self.planner.take_policy_changes()
     }
 
     /// Writes what is unwritten, and remembers what the kernel accepted of it.

@@ -11,6 +11,7 @@ mod cli_lint;
 mod cli_top;
 mod commands;
 mod dataplane;
+mod existing;
 mod flows;
 mod journal;
 mod left_out;

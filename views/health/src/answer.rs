@@ -140,6 +140,13 @@ struct ReadyBody {
     reasons: Vec<ReasonBody>,
     families: BTreeMap<String, SyncBody>,
     watches: BTreeMap<String, WatchBody>,
+    network_policy: Option<PolicyBody>,
+}
+
+#[derive(Serialize)]
+struct PolicyBody {
+    enforced: bool,
+    because: String,
 }
 
 /// `/readyz`: whether what the kernel holds can be trusted to be what the cluster asks for. 503 with
@@ -171,6 +178,10 @@ pub fn readyz(status: &Status, now: Moment) -> Answer {
         current_time: now.rfc3339(),
         families: families.collect(),
         watches: watches.collect(),
+        network_policy: status.network_policy().map(|policy| PolicyBody {
+            enforced: policy.enforced,
+            because: policy.because.clone(),
+        }),
         reasons: reasons
             .into_iter()
             .map(|(reason, message)| ReasonBody { reason: reason.word(), message })

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use error::Error;
 pub use moment::Moment;
 pub use pages::Pages;
-pub use status::{Expectations, Status, Unready, Watch};
+pub use status::{Expectations, NetworkPolicy, Status, Unready, Watch};
 
 /// The status, shared between the agent, who reports, and the servers, who answer.
 #[derive(Clone, Debug)]

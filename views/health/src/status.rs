@@ -58,6 +58,15 @@ pub struct Watch {
     pub optional: bool,
 }
 
+/// Whether network policies are enforced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkPolicy {
+    /// Whether they are.
+    pub enforced: bool,
+    /// Why, in words for the operator.
+    pub because: String,
+}
+
 /// The last sync that failed, until one succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -152,6 +161,7 @@ pub struct Status {
     /// What the last copy of the Node object said; a Node that vanished leaves it as it was.
     eligible: bool,
     sockets: PortCounts,
+    network_policy: Option<NetworkPolicy>,
 }
 
 impl Status {
@@ -166,6 +176,7 @@ impl Status {
             watches: BTreeMap::new(),
             node: NodeObject::Unknown,
             sockets: PortCounts::default(),
+            network_policy: None,
             eligible: !expectations.node_object,
             expectations,
         }
@@ -221,6 +232,17 @@ impl Status {
             let leaving = node.taints.iter().any(|taint| *taint.key == *TO_BE_DELETED_TAINT);
             self.eligible = !node.deleting && !leaving;
         }
+    }
+
+    /// It was decided whether network policies are enforced.
+    pub fn decided(&mut self, policy: NetworkPolicy) {
+        self.network_policy = Some(policy);
+    }
+
+    /// Whether network policies are enforced; `None` until that is decided.
+    #[must_use]
+    pub fn network_policy(&self) -> Option<&NetworkPolicy> {
+        self.network_policy.as_ref()
     }
 
     /// How many sockets answer for `healthCheckNodePort`s now.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use config::flags::ProxyFlags;
-use config::{Meant, NetworkPolicyMode, ProxyMode, Task};
+use config::{ExistingConnections, Meant, NetworkPolicyMode, ProxyMode, Task};
 use health::Health;
 use intake::Delivery;
 use intake::api::{ApiOptions, ApiSource, EventQueue, PolicyDecision, Timing, event_queue};
@@ -23,6 +23,7 @@ use tracing::{debug, info, warn};
 use crate::agent::{Agent, Inputs};
 use crate::cli::{CleanupArguments, OutputFormat, RunArguments};
 use crate::dataplane::{Dataplane, IptablesDataplane, NftablesDataplane};
+use crate::existing::Existing;
 use crate::reload::{self, Reach};
 use crate::views::View;
 use crate::views::dns::{self, DnsView};
@@ -119,7 +120,12 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     info!(%node, mode, "started; nothing is written before every list is complete");
     let mut routing = meant.routing.clone();
     routing.network_policy.dns_listeners = dns::listeners(&arguments.dns)?;
-    let mut agent = Agent::new(routing, dataplane, views, rest(meant));
+    let existing = match network_policy {
+        NetworkPolicyMode::Off => ExistingConnections::Keep,
+        _ => meant.network_policy.existing,
+    };
+    let existing = Existing::open(existing);
+    let mut agent = Agent::new(routing, dataplane, views, rest(meant), existing);
     let stopped = runtime()?.block_on(async {
         tokio::select! {
             ended = agent.run(inputs, arguments.once) => ended.map(|()| None),

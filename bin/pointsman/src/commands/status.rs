@@ -39,7 +39,13 @@ fn print(out: &mut impl Write, report: &Report) -> std::io::Result<()> {
     let Report { services, virtual_servers, backends, .. } = report;
     writeln!(out, "routing   {services} Services, {virtual_servers} ports, {backends} endpoints")?;
     if !report.network_policy.is_empty() {
-        writeln!(out, "policies  {}", report.network_policy)?;
+        let Report { cut_connections, pardoned_connections, .. } = report;
+        writeln!(
+            out,
+            "policies  {}; {cut_connections} connections cut off, {pardoned_connections} let through \
+             again",
+            report.network_policy
+        )?;
     }
     let Report { repairs, drifts, forgotten_flows, .. } = report;
     writeln!(

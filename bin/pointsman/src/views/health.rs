@@ -13,8 +13,8 @@ use health::no_local_endpoints::NoLocalEndpoints;
 use health::node_port_servers::{NodePortServers, PortEvent};
 use health::node_ports::{Checks, NodePorts};
 use health::server::{Listen, Sources, serve};
-use health::{Expectations, Health, Moment, Pages, Status, Watch};
-use intake::api::{EventSink, Kind, WatchStates};
+use health::{Expectations, Health, Moment, NetworkPolicy, Pages, Status, Watch};
+use intake::api::{EventSink, Kind, PolicyDecision, WatchStates};
 use model::{Cluster, Family, Notice, Owner};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -167,8 +167,9 @@ pub(crate) async fn follow_watches(health: Health, mut states: watch::Receiver<W
                     failure: state.failure,
                     lists: state.lists,
                     short_watches: state.short_watches,
-                    // Only stray addresses of the Service block depend on it.
-                    optional: kind == Kind::ServiceCidr,
+                    // Only stray addresses of the Service block depend on the one, and the other
+                    // is there where somebody installed its definition.
+                    optional: matches!(kind, Kind::ServiceCidr | Kind::ClusterNetworkPolicy),
                 };
                 status.watch(format!("{kind:?}"), watch);
             }
@@ -236,6 +237,13 @@ fn name_port_event(event: PortEvent) {
 }
 
 impl View for HealthView {
+    fn decided(&mut self, decision: &PolicyDecision) {
+        let policy =
+            NetworkPolicy { enforced: decision.enforce, because: decision.because.clone() };
+        self.health.report(|status| status.decided(policy));
+        self.metrics.policies_enforced(decision.enforce);
+    }
+
     fn queued(&mut self, changes: Changes) {
         let now = Moment::now();
         self.metrics.service_changes(changes.services, changes.services);
@@ -285,6 +293,8 @@ impl View for HealthView {
             let (total, written) = (rules.total as u64, rules.written as u64);
             self.metrics.iptables_rules(*family, &table.to_string(), total, written);
         }
+        let judged = synced.judged;
+        self.metrics.connections_judged(judged.condemned as u64, judged.pardoned as u64);
         self.metrics.refused_owners(synced.outcome.refused.len() as u64);
         if self.node_ports.update(synced.intent, synced.cluster, synced.owners) {
             let (checks, clashes) = self.node_ports.checks();

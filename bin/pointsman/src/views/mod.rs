@@ -13,6 +13,7 @@ use model::{Cluster, Notice, Owner};
 use plan::{Intent, PerFamily};
 
 use crate::dataplane::Outcome;
+use crate::existing::Judged;
 use crate::flows::Forgotten;
 
 /// How many facts changed at once.
@@ -40,6 +41,8 @@ pub(crate) struct Synced<'a> {
     pub(crate) took: Duration,
     /// What connection tracking had to forget.
     pub(crate) forgotten: PerFamily<Forgotten>,
+    /// What became of connections that policies were asked about again.
+    pub(crate) judged: Judged,
 }
 
 /// A reader of the path. Each method has nothing to do unless a view says otherwise.

@@ -56,6 +56,9 @@ pub(crate) struct Report {
     pub(crate) drifts: u64,
     /// Stale entries of connection tracking that were deleted.
     pub(crate) forgotten_flows: u64,
+    /// Connections that a change of policies cut off, and that a later one let through again.
+    pub(crate) cut_connections: u64,
+    pub(crate) pardoned_connections: u64,
 }
 
 /// One watch.
@@ -204,6 +207,8 @@ impl View for StatusView {
             report.repairs += u64::from(synced.repaired);
             report.drifts += u64::from(synced.drifted);
             report.forgotten_flows += forgotten as u64;
+            report.cut_connections += synced.judged.condemned as u64;
+            report.pardoned_connections += synced.judged.pardoned as u64;
         });
     }
 }

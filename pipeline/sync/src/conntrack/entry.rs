@@ -17,6 +17,7 @@ pub(super) mod attribute {
     pub(in super::super) const ID: u16 = 12;
     pub(in super::super) const ZONE: u16 = 18;
     pub(in super::super) const FILTER: u16 = 25;
+    pub(in super::super) const MARK_MASK: u16 = 21;
     pub(in super::super) const STATUS_MASK: u16 = 26;
 }
 

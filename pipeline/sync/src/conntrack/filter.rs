@@ -13,13 +13,14 @@ const ORIGINAL_FLAGS: u16 = 1;
 const REPLY_FLAGS: u16 = 2;
 /// The kernel's flag for each part of a direction that is to be compared.
 mod compare {
+    pub(super) const SOURCE: u32 = 1 << 0;
     pub(super) const DESTINATION: u32 = 1 << 1;
     pub(super) const PROTOCOL: u32 = 1 << 3;
     pub(super) const DESTINATION_PORT: u32 = 1 << 5;
 }
 
 /// Which entries are meant: those that agree with everything that is said here. The direction is
-/// the original one.
+/// the original one unless something else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// The address family.
@@ -28,6 +29,10 @@ pub struct Filter {
     pub protocol: Option<u8>,
     /// Where the first packet was sent to.
     pub destination: Option<IpAddr>,
+    /// Who sent the first packet.
+    pub source: Option<IpAddr>,
+    /// Who answers: where the first packet was sent to behind any translation.
+    pub answers_from: Option<IpAddr>,
     /// The port it was sent to; counts only together with a protocol.
     pub port: Option<u16>,
     /// Leaves out the entries that are assured: for TCP, those whose handshake was finished.
@@ -38,7 +43,15 @@ impl Filter {
     /// Everything of a family.
     #[must_use]
     pub fn family(family: Family) -> Self {
-        Self { family, protocol: None, destination: None, port: None, not_assured: false }
+        Self {
+            family,
+            protocol: None,
+            destination: None,
+            source: None,
+            answers_from: None,
+            port: None,
+            not_assured: false,
+        }
     }
 
     /// Whether an entry is meant.
@@ -48,6 +61,8 @@ impl Filter {
         entry.family() == self.family
             && self.protocol.is_none_or(|protocol| protocol == entry.protocol)
             && self.destination.is_none_or(|destination| destination == to.ip())
+            && self.source.is_none_or(|source| source == entry.original.source.ip())
+            && self.answers_from.is_none_or(|source| source == entry.reply.source.ip())
             && (self.protocol.is_none() || self.port.is_none_or(|port| port == to.port()))
             && !(self.not_assured && entry.is_assured())
     }
@@ -60,6 +75,8 @@ impl Filter {
             .any(|protocol| self.protocol.map(i32::from) == Some(protocol));
         Self {
             destination: self.destination.filter(IpAddr::is_ipv4),
+            source: self.source.filter(IpAddr::is_ipv4),
+            answers_from: self.answers_from.filter(IpAddr::is_ipv4),
             port: self.port.filter(|_| has_ports),
             ..*self
         }
@@ -68,31 +85,35 @@ impl Filter {
     /// Writes the filter for the kernel: Linux 5.8 compares addresses, protocols and ports, Linux
     /// 5.15 the status. Older kernels take no notice of it or refuse it.
     pub(super) fn write(&self, out: &mut Encoder) {
-        let mut flags = 0;
-        if self.destination.is_some() {
-            flags |= compare::DESTINATION;
-        }
-        if self.protocol.is_some() {
-            flags |= compare::PROTOCOL;
-        }
         let port = self.port.filter(|_| self.protocol.is_some());
-        if port.is_some() {
-            flags |= compare::DESTINATION_PORT;
-        }
-        if flags != 0 {
-            let direction = out.nest(attribute::TUPLE_ORIGINAL);
+        let said = [
+            (compare::SOURCE, self.source.is_some()),
+            (compare::DESTINATION, self.destination.is_some()),
+            (compare::PROTOCOL, self.protocol.is_some()),
+            (compare::DESTINATION_PORT, port.is_some()),
+        ];
+        let original =
+            said.into_iter().filter(|(_, said)| *said).fold(0, |all, (flag, _)| all | flag);
+        let reply = if self.answers_from.is_some() { compare::SOURCE } else { 0 };
+        if original != 0 {
             let parts = TupleParts {
+                source: self.source,
                 destination: self.destination,
                 protocol: self.protocol,
                 destination_port: port,
                 ..TupleParts::default()
             };
-            write_tuple(out, parts);
-            out.close(direction);
+            write_direction(out, attribute::TUPLE_ORIGINAL, parts);
+        }
+        if reply != 0 {
+            let parts = TupleParts { source: self.answers_from, ..TupleParts::default() };
+            write_direction(out, attribute::TUPLE_REPLY, parts);
+        }
+        if original | reply != 0 {
             let filter = out.nest(attribute::FILTER);
             // Unlike everything else here, these are in the machine's own order.
-            out.raw(ORIGINAL_FLAGS, &flags.to_ne_bytes());
-            out.raw(REPLY_FLAGS, &0u32.to_ne_bytes());
+            out.raw(ORIGINAL_FLAGS, &original.to_ne_bytes());
+            out.raw(REPLY_FLAGS, &reply.to_ne_bytes());
             out.close(filter);
         }
         if self.not_assured {
@@ -100,4 +121,10 @@ impl Filter {
             out.be32(attribute::STATUS_MASK, ASSURED);
         }
     }
+}
+
+fn write_direction(out: &mut Encoder, direction: u16, parts: TupleParts) {
+    let direction = out.nest(direction);
+    write_tuple(out, parts);
+    out.close(direction);
 }

@@ -6,6 +6,7 @@
 mod announced;
 mod entry;
 mod filter;
+mod mark;
 mod remove;
 mod statistics;
 pub mod sysctls;
@@ -15,6 +16,7 @@ use model::Family;
 pub use announced::Announced;
 pub use entry::{Entry, ProtocolState, Tuple};
 pub use filter::Filter;
+pub use mark::Marking;
 pub use remove::Removed;
 pub use statistics::{Fill, Statistics};
 

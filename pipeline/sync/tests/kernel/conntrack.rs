@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{Cut, Family, FlowDestination, Protocol, StaleFlows};
 use sync::conntrack::sysctls::{self, Setting, Timeout, Wishes};
-use sync::conntrack::{Conntrack, Deletion, Entry, Filter, Filtering, ProtocolState};
+use sync::conntrack::{Conntrack, Deletion, Entry, Filter, Filtering, Marking, ProtocolState};
 use sync::netlink::{ACK, CREATE, Encoder, Header, REQUEST, SendBudget, Socket};
 
 use crate::namespace::{sh, within};
@@ -230,8 +230,13 @@ fn the_kernels_filters_and_ours_agree() {
                 for protocol in [None, Some(6), Some(17), Some(132), Some(1)] {
                     for port in [None, Some(80), Some(8125), Some(30053)] {
                         for not_assured in [false, true] {
-                            let filter =
-                                Filter { family, protocol, destination, port, not_assured };
+                            let filter = Filter {
+                                protocol,
+                                destination,
+                                port,
+                                not_assured,
+                                ..Filter::family(family)
+                            };
                             let found = all(&mut kernel, &filter);
                             assert_eq!(found, all(&mut here, &filter), "{filter:?}");
                             assert_eq!(kernel.filtering(), Filtering::Kernel, "{filter:?}");
@@ -242,6 +247,76 @@ fn the_kernels_filters_and_ours_agree() {
             }
         }
         assert!(sizes.len() > 4, "the filters differ: {sizes:?}");
+    });
+}
+
+#[test]
+fn both_ends_of_a_flow_are_filtered_by() {
+    within(|| {
+        let mut socket = Socket::open(SendBudget::Granted).unwrap();
+        zoo().iter().for_each(|fake| insert(&mut socket, fake));
+        let (mut kernel, mut here) = (Conntrack::open().unwrap(), Conntrack::open().unwrap());
+        here.filter_here();
+        for family in Family::ALL {
+            let whole = all(&mut here, &Filter::family(family));
+            let ends = |end: fn(&Entry) -> SocketAddr| {
+                whole.iter().map(|entry| Some(end(entry).ip())).collect::<BTreeSet<_>>()
+            };
+            let sources = ends(|entry| entry.original.source);
+            let answering = ends(|entry| entry.reply.source);
+            assert!(!sources.is_empty() && !answering.is_empty());
+            for source in sources.into_iter().chain([None]) {
+                for answers_from in answering.iter().copied().chain([None]) {
+                    let filter = Filter { source, answers_from, ..Filter::family(family) };
+                    let found = all(&mut kernel, &filter);
+                    assert_eq!(found, all(&mut here, &filter), "{filter:?}");
+                    assert_eq!(kernel.filtering(), Filtering::Kernel, "{filter:?}");
+                    let fits = |entry: &&Entry| {
+                        source.is_none_or(|it| it == entry.original.source.ip())
+                            && answers_from.is_none_or(|it| it == entry.reply.source.ip())
+                    };
+                    let expected: Vec<Entry> = whole.iter().filter(fits).copied().collect();
+                    assert_eq!(found, expected, "{filter:?}");
+                }
+            }
+        }
+        // Of the addresses of one family the kernel makes the choice itself.
+        let filter =
+            Filter { answers_from: Some(at("10.77.2.5:0").ip()), ..Filter::family(Family::V4) };
+        let transferred = kernel.list(&filter, |_| {}).unwrap();
+        assert!(
+            transferred > 0
+                && transferred < kernel.list(&Filter::family(Family::V4), |_| {}).unwrap()
+        );
+    });
+}
+
+#[test]
+fn bits_of_a_mark_are_set_and_cleared_and_the_others_stay() {
+    within(|| {
+        let mut socket = Socket::open(SendBudget::Granted).unwrap();
+        zoo().iter().for_each(|fake| insert(&mut socket, fake));
+        let mut conntrack = Conntrack::open().unwrap();
+        for family in Family::ALL {
+            let before = all(&mut conntrack, &Filter::family(family));
+            let chosen = before[before.len() / 2];
+            let mut mark = |bits, mask| {
+                assert_eq!(conntrack.mark(&chosen, bits, mask).unwrap(), Marking::Done);
+                all(&mut conntrack, &Filter::family(family))
+            };
+            mark(0x0100, 0xff00);
+            let after = mark(0x8000, 0x8000);
+            for (old, new) in before.iter().zip(&after) {
+                let marked = if *old == chosen { 0x8100 } else { 0 };
+                assert_eq!(*new, Entry { mark: marked, ..*old }, "nothing else differs");
+            }
+            let after = mark(0, 0x8000);
+            assert_eq!(after[before.len() / 2].mark, 0x0100);
+            assert_eq!(conntrack.delete(&chosen).unwrap(), Deletion::Done);
+            assert_eq!(conntrack.mark(&chosen, 1, 1).unwrap(), Marking::Gone);
+            let left = all(&mut conntrack, &Filter::family(family));
+            assert_eq!(left.len(), before.len() - 1, "marking makes no entry");
+        }
     });
 }
 

@@ -308,6 +308,18 @@ impl Metrics {
         self.own.refused.with(&[]).set(owners as f64);
     }
 
+    /// It was decided whether network policies are enforced.
+    pub fn policies_enforced(&self, enforced: bool) {
+        self.own.policies_enforced.with(&[]).set(f64::from(u8::from(enforced)));
+    }
+
+    /// After a change of network policies, so many connections were cut off, and so many let through
+    /// again.
+    pub fn connections_judged(&self, cut: u64, pardoned: u64) {
+        self.own.connections_cut.with(&[]).inc_by(cut);
+        self.own.connections_pardoned.with(&[]).inc_by(pardoned);
+    }
+
     /// The state of connection tracking.
     pub fn conntrack_table(&self, table: ConntrackTable) {
         let own = &self.own;

@@ -15,6 +15,9 @@ pub(super) struct Own {
     pub(super) events_dropped: Series<Counter>,
     pub(super) skipped: Series<Number>,
     pub(super) refused: Series<Number>,
+    pub(super) policies_enforced: Series<Number>,
+    pub(super) connections_cut: Series<Counter>,
+    pub(super) connections_pardoned: Series<Counter>,
     pub(super) conntrack_entries: Series<Number>,
     pub(super) conntrack_limit: Series<Number>,
     pub(super) conntrack_insert_failed: Series<Counter>,
@@ -55,6 +58,21 @@ impl Own {
                 &[],
                 "Services (and the node) whose rules the kernel would not take",
             ),
+            policies_enforced: names.gauge(
+                "pointsman_network_policy_enforced",
+                &[],
+                "Whether network policies are enforced",
+            ),
+            connections_cut: names.counter(
+                "pointsman_network_policy_connections_cut_total",
+                &[],
+                "Connections cut off because a change of network policies forbade them",
+            ),
+            connections_pardoned: names.counter(
+                "pointsman_network_policy_connections_pardoned_total",
+                &[],
+                "Connections that were cut off and are let through again",
+            ),
             conntrack_entries: names.gauge(
                 "pointsman_conntrack_entries",
                 &[],
@@ -84,6 +102,9 @@ impl Own {
         own.clock_skew.with(&[]);
         own.events_dropped.with(&[]);
         own.refused.with(&[]);
+        own.policies_enforced.with(&[]);
+        own.connections_cut.with(&[]);
+        own.connections_pardoned.with(&[]);
         for family in setup.families.iter().map(ToString::to_string) {
             own.drift_found.with(&[&family]);
             own.flush_repairs.with(&[&family]);

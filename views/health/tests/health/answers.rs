@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use health::answer::{self, Answer};
-use health::{Expectations, Moment, Status, Unready, Watch};
+use health::{Expectations, Moment, NetworkPolicy, Status, Unready, Watch};
 use model::{Family, NamespacedName, Node, Taint};
 use serde_json::{Value, json};
 
@@ -223,6 +223,11 @@ fn a_silent_watch_makes_unready_and_leaves_the_node_in_service() {
     assert_eq!(words(&status, clock.after(1)), ["watch-stale"]);
     codes(&status, clock.0, [200, 200]);
     let readyz = body(&answer::readyz(&status, clock.0));
+    assert_eq!(readyz["networkPolicy"], Value::Null, "not decided yet");
+    status.decided(NetworkPolicy { enforced: true, because: "switched on".into() });
+    let decided = body(&answer::readyz(&status, clock.0));
+    let expected = json!({"enforced": true, "because": "switched on"});
+    assert_eq!(decided["networkPolicy"], expected);
     let services = &readyz["watches"]["Services"];
     assert_eq!(services["lastEventAgeSeconds"], json!(151));
     assert_eq!(services["connected"], json!(true));

@@ -47,6 +47,8 @@ pub(crate) fn busy(mode: Mode) -> Sources {
     metrics.feature("AllowServiceExternalIPs", "", true);
     metrics.skipped(&[notice("Service", "ns/a", Reason::Conflict)]);
     metrics.refused_owners(1);
+    metrics.policies_enforced(true);
+    metrics.connections_judged(3, 2);
     metrics.conntrack_table(ConntrackTable {
         entries: 7,
         limit: 1000,
@@ -187,6 +189,9 @@ fn counters_begin_at_nothing_and_not_with_their_first_event() {
         ("pointsman_drift_found_total", &[V4]),
         ("pointsman_flush_repairs_total", &[V4]),
         ("pointsman_refused_owners", &[]),
+        ("pointsman_network_policy_enforced", &[]),
+        ("pointsman_network_policy_connections_cut_total", &[]),
+        ("pointsman_network_policy_connections_pardoned_total", &[]),
     ] {
         assert_eq!(metrics[name].value(labels), 0.0, "{name}");
     }
