@@ -11,6 +11,7 @@ Examples:
   pointsman explain --manifests ./services tcp outside/198.51.100.7 to node/alpha:30080
   pointsman explain --kubeconfig ~/.kube/config --node worker-1 'udp node/worker-1 -> 10.96.0.10:53'
   pointsman explain --manifests ./services 'tcp pod/shop/client -> web.shop:80' --why-not shop/web-2
+  pointsman explain --kubeconfig ~/.kube/config --kernel 'tcp pod/shop/client -> web.shop:80'
 
 The arrow needs quotes, for the shell takes > as its own; the word 'to' needs none.
 
@@ -30,6 +31,12 @@ pub(crate) struct ExplainArguments {
     /// Say why this endpoint gets no traffic
     #[arg(long, value_name = "NAMESPACE/POD")]
     pub(crate) why_not: Option<String>,
+    /// Compare with what the kernel of this machine holds: rules, connections, routes, others' tables
+    #[arg(long)]
+    pub(crate) kernel: bool,
+    /// The interface that the packet comes in by [default: the one that answers would leave by]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) interface: Option<String>,
     /// List every endpoint and its EndpointSlice
     #[arg(long)]
     pub(crate) verbose: bool,

@@ -16,6 +16,7 @@ mod flows;
 mod journal;
 mod left_out;
 mod meters;
+mod node_facts;
 mod pace;
 mod reload;
 mod repair;

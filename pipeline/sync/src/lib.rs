@@ -6,12 +6,14 @@
 
 pub mod conntrack;
 mod error;
+pub mod foreign;
 pub mod iptables;
 pub mod kube_proxy;
 pub mod legacy;
 pub mod netlink;
 pub mod nfacct;
 pub mod nftables;
+pub mod route;
 pub mod sysctl;
 pub mod table;
 pub mod watch;

@@ -7,6 +7,7 @@ mod can;
 mod decide;
 mod explain;
 mod fate;
+pub mod kernel;
 mod lint;
 pub mod nftables;
 mod packet;

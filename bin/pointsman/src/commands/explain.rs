@@ -8,13 +8,15 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use config::flags::ProxyFlags;
 use config::{Meant, NetworkPolicyMode, ProxyMode};
-use explain::{Explanation, Mode, Place, Question, Style};
+use explain::kernel::Needs;
+use explain::{Enters, Explanation, Mode, Place, Question, Style};
 use model::{Change, Cluster, Family, NamespacedName};
 
 use crate::cli::{FamilyName, OutputFormat};
 use crate::cli_explain::ExplainArguments;
 use crate::commands::render::{host_of, print_json, read, routing};
 use crate::commands::run::meant;
+use crate::node_facts;
 
 /// The exit code of a question that could not be answered: 1 and 2 are answers.
 pub(crate) const UNANSWERED: u8 = 4;
@@ -23,10 +25,18 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
     let question = question(arguments)?;
     let mut scene = Scene::read(&arguments.proxy, Duration::from_secs(arguments.timeout), None)?;
     scene.stand_on_node(&question, &arguments.proxy)?;
+    if arguments.kernel {
+        scene.cluster.apply(Change::Host(intake::host::read_host()?));
+    }
     let Scene { meant, cluster } = &scene;
     let (intent, _) = plan::plan(cluster, &meant.routing);
     let (host, mode) = (cluster.host(), scene.mode());
-    let answer = explain::explain(cluster, &meant.routing, &intent, host, mode, &question);
+    let mut answer = explain::explain(cluster, &meant.routing, &intent, host, mode, &question);
+    if let Some(packet) = answer.packet.as_ref().filter(|_| arguments.kernel) {
+        let needs = Needs::of(&intent, host, packet, mode, meant.masquerade_bit);
+        let facts = node_facts::read(&needs, host, &answer);
+        answer.face(&needs, host, facts);
+    }
     let code = ExitCode::from(answer.exit_code());
     print(&answer, arguments)?;
     Ok(code)
@@ -95,6 +105,7 @@ fn print(answer: &Explanation, arguments: &ExplainArguments) -> Result<()> {
 fn question(arguments: &ExplainArguments) -> Result<Question> {
     let mut question: Question = arguments.question.join(" ").parse()?;
     question.family = family(arguments.family);
+    question.enters = arguments.interface.as_deref().map(|name| Enters::Interface(name.into()));
     if let Some(text) = &arguments.why_not {
         let name = text.strip_prefix("pod/").unwrap_or(text);
         let (namespace, name) = name.split_once('/').unwrap_or(("default", name));

@@ -27,7 +27,7 @@ enum Loaded {
 }
 
 /// Reads a rule. `None` means that it holds something that no rule of ours does.
-pub(super) fn read_rule(family: Family, seen: &RuleSeen<'_>) -> Option<Rule> {
+pub(crate) fn read_rule(family: Family, seen: &RuleSeen<'_>) -> Option<Rule> {
     let mut reader = Reader { family, rule: Rule::default(), loaded: Loaded::Nothing, mask: None };
     // Versions of iptables before 1.8.0 kept the comment beside the rule.
     reader.rule.matches.extend(userdata_comment(seen.userdata));

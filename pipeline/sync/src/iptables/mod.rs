@@ -12,6 +12,7 @@ mod decode;
 mod encode;
 mod probe;
 mod read;
+mod reader;
 mod reconcile;
 mod state;
 mod unit;
@@ -22,8 +23,10 @@ use model::{Family, Owner};
 use render::iptables::{ChainId, Change, Ruleset, Table};
 
 pub use cleanup::Cleaned;
+pub(crate) use decode::read_rule;
 pub(crate) use probe::nf_tables;
 pub use read::{Held, HeldRule};
+pub use reader::Reader;
 
 use crate::Error;
 use crate::netlink::{Encoder, SendBudget, Socket};

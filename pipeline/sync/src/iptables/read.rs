@@ -81,6 +81,23 @@ pub(super) fn rules(
     })
 }
 
+/// Whether a built-in chain drops what no rule of it decides.
+pub(super) fn drops_by_policy(socket: &mut Socket, id: &ChainId) -> Result<bool, Error> {
+    const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
+    if !BUILT_IN.contains(&&*id.name) {
+        return Ok(false);
+    }
+    let request = ask(id.family, id.table, |to, out| to.get_chain(out, &id.name));
+    let mut drops = false;
+    let asked = socket.request("read a chain", &request, |message| {
+        drops = read_chain(message).is_some_and(|seen| seen.drops);
+    });
+    match asked {
+        Err(error) if error.number() == Some(libc::ENOENT) => Ok(false),
+        asked => asked.map(|()| drops),
+    }
+}
+
 /// The rules of one chain, in order; none if it is not there.
 pub(super) fn chain(socket: &mut Socket, id: &ChainId) -> Result<Vec<HeldRule>, Error> {
     let mut held = Vec::new();

@@ -37,6 +37,10 @@ pub mod meta {
     pub const MARK: u32 = 3;
     /// The name of the interface that it came in by.
     pub const IN_INTERFACE: u32 = 6;
+    /// Whether a packet is followed.
+    pub const TRACED: u32 = 12;
+    /// The family.
+    pub const FAMILY: u32 = 15;
     /// The transport protocol.
     pub const L4PROTO: u32 = 16;
 }

@@ -67,6 +67,8 @@ mod rule_attribute {
 
 /// `NF_ACCEPT`, the policy of a base chain.
 const POLICY_ACCEPT: u32 = 1;
+/// `NF_DROP`, the policy of a base chain.
+const POLICY_DROP: u32 = 0;
 
 /// The table that a message is about, and the number by which it is answered.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +108,14 @@ impl RuleSeen<'_> {
     #[must_use]
     pub fn natives(&self) -> native::Natives<'_> {
         native::Natives(self.expressions.0)
+    }
+}
+
+impl<'a> RuleSeen<'a> {
+    /// The kernel's names of its expressions, in the order of [`RuleSeen::natives`].
+    pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let expressions = self.expressions.0;
+        expressions.map(|one| one.nested().text(expression::NAME).unwrap_or_default())
     }
 }
 
@@ -232,6 +242,14 @@ impl To<'_> {
         out.end(message);
     }
 
+    /// Asks for one chain.
+    pub fn get_chain(&self, out: &mut Encoder, chain: &str) {
+        let message = out.message(self.header(message::GET_CHAIN, crate::netlink::ACK));
+        out.text(chain_attribute::TABLE, self.table);
+        out.text(chain_attribute::NAME, chain);
+        out.end(message);
+    }
+
     /// Asks for all rules of the table, or of one chain. The kernel's time for a whole table grows
     /// with the square of its rules.
     pub fn dump_rules(&self, out: &mut Encoder, chain: Option<&str>) {
@@ -274,6 +292,8 @@ pub struct ChainSeen<'a> {
     pub base: bool,
     /// The hook that calls it: type, number (`NF_INET_…`) and priority.
     pub hook: Option<(&'a str, u32, i32)>,
+    /// Whether it drops what no rule of it decides.
+    pub drops: bool,
 }
 
 /// A chain that the kernel told of.
@@ -288,6 +308,7 @@ pub fn read_chain<'a>(message: &Message<'a>) -> Option<ChainSeen<'a>> {
         name: attributes.text(chain_attribute::NAME)?,
         base: attributes.get(chain_attribute::HOOK).is_some(),
         hook: read_hook(attributes),
+        drops: attributes.be32(chain_attribute::POLICY) == Some(POLICY_DROP),
     })
 }
 

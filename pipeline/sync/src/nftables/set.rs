@@ -2,7 +2,7 @@
 
 use super::expression::{self, DATA, NAME, VALUE, Verdict};
 use super::{SUBSYSTEM, To, message};
-use crate::netlink::{Attributes, CREATE, DUMP, Encoder, Message, Open};
+use crate::netlink::{ACK, Attributes, CREATE, DUMP, Encoder, Message, Open};
 
 /// `NFTA_SET_…`
 mod attribute {
@@ -175,6 +175,15 @@ impl To<'_> {
         out.text(attribute::TABLE, self.table);
         out.text(element::SET, set);
         out.end(message);
+    }
+
+    /// Asks for the element of a set that has this key.
+    pub fn get_element(&self, out: &mut Encoder, set: &str, key: &[u8]) {
+        let elements = self.elements(out, message::GET_ELEMENT, ACK, set);
+        let one = out.nest(element::ONE);
+        expression::value(out, element::KEY, key);
+        out.close(one);
+        elements.end(out);
     }
 
     /// Begins a message that adds elements. One that is there already, with the same data, stays.

@@ -13,6 +13,7 @@ mod layout;
 mod outbox;
 mod probe;
 mod read;
+mod reader;
 mod reconcile;
 mod rows;
 mod rule;
@@ -27,6 +28,7 @@ pub use cleanup::Cleaned;
 pub use counters::FrontendCounter;
 pub use probe::Features;
 pub use read::Held;
+pub use reader::Reader;
 
 use crate::Error;
 use crate::netlink::{Encoder, SendBudget, Socket};

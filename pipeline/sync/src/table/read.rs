@@ -32,7 +32,7 @@ impl ChainHook {
         Self { kind: hook.kind.to_owned(), number: hook.number, priority: hook.priority }
     }
 
-    fn base(&self) -> Option<Base> {
+    pub(super) fn base(&self) -> Option<Base> {
         let chain_type = match &*self.kind {
             "filter" => ChainType::Filter,
             "nat" => ChainType::Nat,
@@ -233,30 +233,35 @@ fn read_values(
     name: SetName,
     held: &mut Held,
 ) -> Result<(), Error> {
+    elements(socket, family, name, &mut |keys, element| match named_element(
+        family, name, keys, element,
+    ) {
+        Some((id, content)) => drop(held.part.elements.insert(id, content)),
+        None => held.unreadable.push(format!("{family} element of {name}: {keys:02x?}")),
+    })
+}
+
+/// An element in the words of the renderer; `None` for one that is not ours to say.
+pub(super) fn named_element(
+    family: Family,
+    name: SetName,
+    keys: &[u8],
+    element: &Element<'_>,
+) -> Option<(ElementId, Content)> {
     let set = name.declaration(0);
     let form = Form::of(family, name);
-    elements(socket, family, name, &mut |keys, element| {
-        let (low, high) = keys.split_at_checked(form.key).unwrap_or_default();
-        let key = values(family, &set.key, low, form.ranges.then_some(high));
-        let data = match (&set.holds, element.held) {
-            (Holds::Nothing, HeldData::Nothing) => Some(Data::Nothing),
-            (Holds::Verdict, HeldData::Verdict(code)) => {
-                decode::read_verdict(code).map(Data::Verdict)
-            }
-            (Holds::Data(fields), HeldData::Value(value)) => {
-                values(family, fields, value, None).map(Data::Values)
-            }
-            _ => None,
-        };
-        match key.zip(data) {
-            Some((key, data)) => {
-                let comment = comment(element.userdata).map(Arc::from);
-                let id = ElementId { family, set: name, key };
-                held.part.elements.insert(id, Content { data, comment });
-            }
-            None => held.unreadable.push(format!("{family} element of {name}: {keys:02x?}")),
+    let (low, high) = keys.split_at_checked(form.key).unwrap_or_default();
+    let key = values(family, &set.key, low, form.ranges.then_some(high))?;
+    let data = match (&set.holds, element.held) {
+        (Holds::Nothing, HeldData::Nothing) => Some(Data::Nothing),
+        (Holds::Verdict, HeldData::Verdict(code)) => decode::read_verdict(code).map(Data::Verdict),
+        (Holds::Data(fields), HeldData::Value(value)) => {
+            values(family, fields, value, None).map(Data::Values)
         }
-    })
+        _ => None,
+    };
+    let comment = comment(element.userdata).map(Arc::from);
+    Some((ElementId { family, set: name, key }, Content { data: data?, comment }))
 }
 
 /// The values of some fields; the first address is a block where there is a highest key.

@@ -23,7 +23,7 @@ pub enum TableFamily {
 }
 
 impl TableFamily {
-    pub(super) fn of(number: u8) -> Self {
+    pub(crate) fn of(number: u8) -> Self {
         match number {
             1 => Self::Inet,
             2 => Self::Ip,

@@ -217,7 +217,7 @@ impl<'a> Met<'a> {
 }
 
 /// The virtual servers of a destination's family and a protocol.
-fn servers(
+pub(crate) fn servers(
     intent: &Intent,
     destination: IpAddr,
     protocol: Protocol,

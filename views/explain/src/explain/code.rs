@@ -174,6 +174,48 @@ codes! {
     NoCommonFamily:
         "no packet can be sent from one to the other",
         "set spec.ipFamilyPolicy: PreferDualStack, or ask for another address";
+    /// The kernel holds nothing of ours at all.
+    KernelEmpty:
+        "Services are not routed on this node; what the plan says does not happen",
+        "start the agent (pointsman run), or see in pointsman status why it does not write";
+    /// The kernel lacks a rule, chain or element that the packet's way needs.
+    KernelLacks:
+        "the packet does not go the way that is planned, always or at times",
+        "a running agent repairs it when it hears of it or at its next audit; else restart it, and \
+         find out who deleted it";
+    /// The kernel holds another rule or element than the packet's way needs.
+    KernelDiffers:
+        "the packet does not go the way that is planned, always or at times",
+        "a running agent repairs it when it hears of it or at its next audit; else restart it, and \
+         find out who changed it";
+    /// A rule of somebody else decides otherwise.
+    ForeignRule:
+        "the packet meets the other's rule, whatever ours say",
+        "change the rule that is named; pointsman trace shows it at work";
+    /// This host does not forward packets.
+    ForwardingOff:
+        "packets for Pods are dropped where they would be forwarded",
+        "set net.ipv4.ip_forward (or net.ipv6.conf.all.forwarding) to 1, and keep it so";
+    /// The reverse-path filter drops the packet.
+    ReversePathFiltered:
+        "the kernel drops the packet between prerouting and the next hook, without a trace",
+        "repair the route back to the client, or set rp_filter of the interface (and of all) to 2";
+    /// The kernel has no route to the endpoint.
+    NoRoute:
+        "the translated packet leads nowhere",
+        "repair the network of the Pods: ip route get ENDPOINT";
+    /// The table of connection tracking is full.
+    ConntrackFull:
+        "new connections are dropped, known ones go on",
+        "raise net.netfilter.nf_conntrack_max, or find out who holds so many connections";
+    /// Connection tracking still sends this client's packets where nobody is any more.
+    StaleConnection:
+        "packets from that port of the client meet no rule any more: they go to where the entry says",
+        "a running agent deletes such entries; by hand: conntrack -D with the addresses named here";
+    /// A loopback address is asked for, and the kernel does not route it.
+    LocalnetClosed:
+        "the translated packet is dropped, for its source is a loopback address",
+        "set net.ipv4.conf.all.route_localnet to 1, or use another address of the node";
 }
 
 impl fmt::Display for Code {

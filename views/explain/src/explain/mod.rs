@@ -27,6 +27,7 @@ pub use resolve::{Resolved, node_of};
 pub use text::Style;
 
 use crate::decide::{Decision, decision};
+use crate::kernel::KernelTruth;
 use crate::{Mode, Packet, Verdict, source_class};
 
 /// The answer to a [`Question`]; what could not be found out, because an earlier point failed, is
@@ -56,6 +57,9 @@ pub struct Explanation {
     pub policy: PolicyJudgement,
     /// The verdict; `None` where no packet is ever sent.
     pub verdict: Option<Verdict>,
+    /// The verdict of the routing alone, which policies may narrow.
+    #[serde(skip)]
+    pub routed: Option<Verdict>,
     /// The stable reason.
     pub reason: Code,
     /// The reason in this case: objects, fields, values.
@@ -67,6 +71,9 @@ pub struct Explanation {
     /// Why the endpoint that was asked for gets no traffic (`--why-not`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub why_not: Option<WhyNot>,
+    /// What the node's kernel holds, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<KernelTruth>,
 }
 
 /// The class of a source.
@@ -95,12 +102,21 @@ impl Explanation {
     /// How it ends.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
+        if let Some(outcome) = self.kernel.as_ref().and_then(|kernel| kernel.outcome) {
+            return outcome;
+        }
         match &self.verdict {
             Some(Verdict::Deliver(_)) => Outcome::Delivered,
             Some(Verdict::Reject) => Outcome::Rejected,
             Some(Verdict::Drop) => Outcome::Dropped,
             Some(Verdict::Pass) | None => Outcome::Undecided,
         }
+    }
+
+    /// Whether the kernel does otherwise than the plan says.
+    #[must_use]
+    pub fn is_overruled(&self) -> bool {
+        self.kernel.as_ref().is_some_and(|kernel| kernel.outcome.is_some())
     }
 
     /// The program's exit code.
@@ -143,11 +159,13 @@ pub fn explain(
         nat: Vec::new(),
         policy: PolicyJudgement::default(),
         verdict: None,
+        routed: None,
         reason: Code::NotOurs,
         detail: String::new(),
         consequence: "",
         remedy: "",
         why_not: None,
+        kernel: None,
     };
     match packet(&world, question, &mut answer.resolved) {
         Ok(packet) => judge(&world, question, packet, &mut answer),
@@ -201,6 +219,7 @@ fn judge(world: &World<'_>, question: &Question, packet: Packet, answer: &mut Ex
     (answer.reason, answer.detail) = reason::reason(world, &case);
     let Decision { verdict, .. } = decision;
     answer.policy = policy::judgement(world, &packet, &verdict);
+    answer.routed = Some(verdict.clone());
     let (verdict, changed) = policy::verdict(&answer.policy, verdict);
     if let Some(because_of_policy) = changed {
         (answer.reason, answer.detail) = because_of_policy;

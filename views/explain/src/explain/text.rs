@@ -35,6 +35,7 @@ impl Explanation {
         if let Some(why_not) = &self.why_not {
             page.line("why not", &format!("pod/{}: {}", why_not.pod, why_not.answer));
         }
+        page.kernel(self);
         page.verdict(self);
         page.text
     }
@@ -187,6 +188,13 @@ impl Page {
         }
     }
 
+    fn kernel(&mut self, answer: &Explanation) {
+        let lines = answer.kernel.as_ref().map(|truth| truth.lines(self.style.verbose));
+        for (index, line) in lines.into_iter().flatten().enumerate() {
+            self.line(if index == 0 { "kernel" } else { "" }, &line);
+        }
+    }
+
     fn verdict(&mut self, answer: &Explanation) {
         if answer.packet.is_some() {
             let lines = super::policy_text::lines(&answer.policy, self.style.verbose);
@@ -198,6 +206,7 @@ impl Page {
             Outcome::Delivered => ("DELIVERED", "32"),
             Outcome::Rejected => ("REJECTED", "31"),
             Outcome::Dropped => ("DROPPED", "31"),
+            Outcome::Undecided if answer.is_overruled() => ("NOT AS PLANNED", "31"),
             Outcome::Undecided if answer.verdict == Some(Verdict::Pass) => ("NOT OURS", "33"),
             Outcome::Undecided => ("NO PACKET", "33"),
         };

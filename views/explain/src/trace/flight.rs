@@ -11,16 +11,16 @@ use crate::Packet;
 /// What rules have made of a packet so far. Its source is the packet's own all the way: only
 /// POSTROUTING changes it, and nothing looks at it after.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Flight {
-    pub(super) destination: SocketAddr,
-    pub(super) mark: u32,
-    pub(super) translated: bool,
-    pub(super) masqueraded: bool,
+pub(crate) struct Flight {
+    pub(crate) destination: SocketAddr,
+    pub(crate) mark: u32,
+    pub(crate) translated: bool,
+    pub(crate) masqueraded: bool,
 }
 
 /// Whether a rule meets a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meets {
+pub(crate) enum Meets {
     Yes,
     No,
     /// Chance decides.
@@ -34,15 +34,15 @@ impl From<bool> for Meets {
 }
 
 /// What stays the same while a packet is in one hook.
-pub(super) struct Surroundings<'a> {
-    pub(super) packet: &'a Packet,
-    pub(super) host: &'a Host,
+pub(crate) struct Surroundings<'a> {
+    pub(crate) packet: &'a Packet,
+    pub(crate) host: &'a Host,
     /// The interface that the packet came in by, where the hook knows one.
-    pub(super) interface: Option<&'a str>,
+    pub(crate) interface: Option<&'a str>,
 }
 
 impl Flight {
-    pub(super) fn new(packet: &Packet) -> Self {
+    pub(crate) fn new(packet: &Packet) -> Self {
         Self {
             destination: SocketAddr::new(packet.destination, packet.port),
             mark: 0,
@@ -52,11 +52,11 @@ impl Flight {
     }
 
     /// Whether the packet is, by now, for the host itself.
-    pub(super) fn is_for(&self, host: &Host) -> bool {
+    pub(crate) fn is_for(&self, host: &Host) -> bool {
         host.owns(self.destination.ip())
     }
 
-    pub(super) fn meets(&self, rule: &Rule, around: &Surroundings<'_>) -> Meets {
+    pub(crate) fn meets(&self, rule: &Rule, around: &Surroundings<'_>) -> Meets {
         let within = |condition: &Option<Inverted<IpNet>>, address| {
             condition.as_ref().is_none_or(|Inverted { inverted, value }| {
                 value.contains::<&std::net::IpAddr>(&address) != *inverted

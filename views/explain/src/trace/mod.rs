@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use crate::fate::{Fates, Mixed};
 use crate::{Enters, Packet, Verdict};
-use flight::Flight;
+pub(crate) use flight::{Flight, Meets, Surroundings};
 use walk::{Hook, Walk};
 
 /// What becomes of a packet, and by which rules.
