@@ -188,7 +188,7 @@ fn routes(
     answer: &Explanation,
     interface: Option<&str>,
 ) -> Result<Vec<RouteFound>, sync::Error> {
-    let Some(Verdict::Deliver(backends)) = &answer.verdict else { return Ok(Vec::new()) };
+    let Some(Verdict::Deliver(backends)) = &answer.routed else { return Ok(Vec::new()) };
     let mut ends: Vec<IpAddr> = backends.keys().map(SocketAddr::ip).collect();
     ends.sort();
     ends.dedup();
