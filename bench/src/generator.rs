@@ -69,6 +69,7 @@ fn slice(number: u32, endpoints: u32, generation: u32) -> EndpointSlice {
         name: NamespacedName::new(service.namespace.clone(), format!("{}-abcde", service.name)),
         service: Some(service),
         version: u64::from(generation) + 1,
+        last_change_trigger: None,
         address_type: AddressType::Ip(Family::V4),
         ports: vec![EndpointPort {
             name: Some("http".into()),

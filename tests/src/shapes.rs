@@ -39,6 +39,7 @@ pub fn slice(name: &str, of: &Service, endpoints: Vec<Endpoint>) -> EndpointSlic
         name: NamespacedName::new("shop", name),
         service: Some(of.name.clone()),
         version: 0,
+        last_change_trigger: None,
         address_type: AddressType::Ip(family),
         ports: of
             .ports

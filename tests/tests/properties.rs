@@ -191,6 +191,7 @@ fn slice() -> impl Strategy<Value = EndpointSlice> {
                 name: NamespacedName::new("shop", name),
                 service: Some(NamespacedName::new("shop", of)),
                 version,
+                last_change_trigger: None,
                 address_type: model::AddressType::Ip(family),
                 ports,
                 endpoints,

@@ -21,6 +21,9 @@ use crate::v1alpha1::{self, KubeProxyConfiguration};
 /// The minor version of Kubernetes that this proxy answers to.
 const KUBERNETES_MINOR: u32 = 36;
 
+/// Stands for an address that was none: the fault is noted, and ends the start.
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
 /// What is meant; only to be used if no fault was noted.
 pub(crate) fn meant(
     config: KubeProxyConfiguration,
@@ -55,7 +58,8 @@ pub(crate) fn meant(
     let (network_policy, policy) =
         policy::meant(&flags.policy, from_folder, (mode, masquerade_bit), notes);
     routing.network_policy = policy;
-    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let bind_address = bind_address(&config, notes);
+    routing.own_address = (!bind_address.is_unspecified()).then_some(bind_address);
     show_hidden_metrics(&config, notes);
     Meant {
         task: task(flags),
@@ -65,11 +69,11 @@ pub(crate) fn meant(
         masquerade_bit,
         route_localnet,
         pace: pace(&config, notes),
-        bind_address: bind_address(&config, notes).unwrap_or(any),
+        bind_address,
         healthz: healthz(&config, notes),
         metrics: notes
             .take("metricsBindAddress", address::socket(&config.metrics_bind_address))
-            .unwrap_or(SocketAddr::new(any, 0)),
+            .unwrap_or(SocketAddr::new(ANY, 0)),
         bind_address_hard_fail: config.bind_address_hard_fail,
         profiling: config.enable_profiling,
         conntrack: conntrack(&config.conntrack, notes),
@@ -214,10 +218,11 @@ fn at_least_zero(field: &str, said: MetaDuration, notes: &mut Notes) -> Duration
     notes.take(field, checked).unwrap_or_default()
 }
 
-fn bind_address(config: &KubeProxyConfiguration, notes: &mut Notes) -> Option<IpAddr> {
+fn bind_address(config: &KubeProxyConfiguration, notes: &mut Notes) -> IpAddr {
     let text = &config.bind_address;
     let address = text.parse::<IpAddr>().map(|address| address.to_canonical());
-    notes.take("bindAddress", address.map_err(|_| format!("{text:?} is not an IP address")))
+    let checked = address.map_err(|_| format!("{text:?} is not an IP address"));
+    notes.take("bindAddress", checked).unwrap_or(ANY)
 }
 
 fn healthz(config: &KubeProxyConfiguration, notes: &mut Notes) -> Option<SocketAddr> {

@@ -59,7 +59,11 @@ const JSON_ALONE: &str = "the API is spoken to in JSON";
 /// Fields in alphabetical order, then flags without a field.
 pub const TABLE: &[Entry] = &[
     works_field("apiVersion", "kubeproxy.config.k8s.io/v1alpha1; anything else is refused"),
-    works("bindAddress", "bind-address", "nothing is bound to it, as in kube-proxy"),
+    works(
+        "bindAddress",
+        "bind-address",
+        "the node's own address of its family, over the Node object's; nothing is bound to it, as in kube-proxy",
+    ),
     works("bindAddressHardFail", "bind-address-hard-fail", ""),
     ignored_field("clientConnection.acceptContentTypes", JSON_ALONE),
     ignored("clientConnection.burst", "kube-api-burst", FEW_REQUESTS),

@@ -20,8 +20,6 @@ pub enum Part {
     RouteLocalnet,
     /// `Meant::pace`.
     Pace,
-    /// `Meant::bind_address`: the node's own addresses.
-    NodeIps,
     /// `Meant::healthz`: the listener moves.
     Healthz,
     /// `Meant::metrics`: the listener moves.
@@ -82,7 +80,6 @@ pub fn reload(old: &Meant, new: &Meant) -> Reload {
         (Part::Routing, old.routing != new.routing),
         (Part::RouteLocalnet, old.route_localnet != new.route_localnet),
         (Part::Pace, old.pace != new.pace),
-        (Part::NodeIps, old.bind_address != new.bind_address),
         (Part::Healthz, old.healthz != new.healthz),
         (Part::Metrics, old.metrics != new.metrics),
         (Part::HardFail, old.bind_address_hard_fail != new.bind_address_hard_fail),

@@ -24,6 +24,7 @@ use crate::flows::StaleFlows;
 use crate::left_out::LeftOut;
 use crate::pace::Backoff;
 use crate::repair::{Cause, Repair};
+use crate::triggers::triggers;
 use crate::views::{Changes, Synced, View};
 
 /// What comes to the agent.
@@ -75,8 +76,13 @@ pub(crate) struct Agent<D> {
     rested: Instant,
     backoff: Backoff,
     complete: bool,
+    /// Looks at the cluster once every list is complete; nothing is written if it objects.
+    check: Option<Check>,
     left_out: LeftOut,
 }
+
+/// See [`Agent::checked_by`].
+type Check = Box<dyn FnOnce(&Cluster) -> Result<()>>;
 
 impl<D: Dataplane> Agent<D> {
     pub(crate) fn new(
@@ -105,8 +111,18 @@ impl<D: Dataplane> Agent<D> {
             rested: Instant::now(),
             backoff: Backoff::new(),
             complete: false,
+            check: None,
             left_out: LeftOut::default(),
         }
+    }
+
+    /// Before the first write, this looks at the cluster; its error ends the agent.
+    pub(crate) fn checked_by(
+        mut self,
+        check: impl FnOnce(&Cluster) -> Result<()> + 'static,
+    ) -> Self {
+        self.check = Some(Box::new(check));
+        self
     }
 
     /// Works until the source ends; `once` ends it after the first write.
@@ -135,6 +151,9 @@ impl<D: Dataplane> Agent<D> {
             }
             if !self.complete {
                 continue;
+            }
+            if let Some(check) = self.check.take() {
+                check(&self.cluster)?;
             }
             let synced = self.sync();
             self.rested = Instant::now() + self.rest;
@@ -165,10 +184,14 @@ impl<D: Dataplane> Agent<D> {
                 Change::Slices(list) => changes.endpoints += list.len() as u64,
                 _ => {}
             }
+            // What the first lists say is from before the start, and says nothing of our speed.
+            if self.complete {
+                changes.triggers.extend(triggers(&self.cluster, &change));
+            }
             self.pending.extend(self.cluster.apply(change));
         }
         if !self.pending.is_empty() {
-            self.views.iter_mut().for_each(|view| view.queued(changes));
+            self.views.iter_mut().for_each(|view| view.queued(&changes));
         }
         if delivery.complete && !self.complete {
             self.complete = true;

@@ -5,9 +5,14 @@ use std::sync::OnceLock;
 
 use config::flags::LoggingFlags;
 use config::{LogFormat, Logging};
+use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::reload::Handle;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::Layer;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::reload::{self, Handle};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// What a command without a configuration is to log.
 pub(crate) fn of_flags(said: &LoggingFlags) -> Logging {
@@ -19,29 +24,41 @@ pub(crate) fn of_flags(said: &LoggingFlags) -> Logging {
 }
 
 /// Replaces the filter of the log that was started.
-type Refilter = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+type Refilter = Box<dyn Fn(Targets) -> Result<(), String> + Send + Sync>;
 
 static REFILTER: OnceLock<Refilter> = OnceLock::new();
 
 /// Starts the log. Levels follow klog's `-v`: 0 and 1 what matters to an operator, 2 and 3 each
 /// sync, 4 and above each decision.
 pub(crate) fn start(logging: &Logging) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter(logging))
-        .with_writer(std::io::stderr)
-        .with_target(false);
+    let (filter, handle) = reload::Layer::new(filter(logging));
+    remember(handle);
+    let log = tracing_subscriber::registry().with(filter);
     match logging.format {
-        LogFormat::Text => {
-            let log = log.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
-            remember(log.reload_handle());
-            log.init();
-        }
-        LogFormat::Json => {
-            let log = log.json().flatten_event(true).with_filter_reloading();
-            remember(log.reload_handle());
-            log.init();
-        }
+        LogFormat::Text => log.with(lines().with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => log.with(lines().json().flatten_event(true)).init(),
     }
+}
+
+/// One line for each event, to standard error.
+fn lines<S>() -> Layer<
+    S,
+    tracing_subscriber::fmt::format::DefaultFields,
+    tracing_subscriber::fmt::format::Format,
+    fn() -> std::io::Stderr,
+>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer().with_writer(std::io::stderr as fn() -> _).with_target(false)
+}
+
+/// Starts the log of the process that holds a lab.
+#[cfg(feature = "lab")]
+pub(crate) fn of_lab() {
+    let own = ["pointsman", "lab_cluster", "lab_api"].map(|name| (name, LevelFilter::INFO));
+    let filter = Targets::new().with_default(LevelFilter::ERROR).with_targets(own);
+    tracing_subscriber::registry().with(filter).with(lines().with_ansi(false)).init();
 }
 
 /// Logs as finely as is wanted now; the form stays.
@@ -52,22 +69,20 @@ pub(crate) fn change(logging: &Logging) {
     }
 }
 
-fn remember<S: 'static>(handle: Handle<EnvFilter, S>) {
+fn remember<S: 'static>(handle: Handle<Targets, S>) {
     let refilter = move |filter| handle.reload(filter).map_err(|error| error.to_string());
     // Only the first log of a process counts.
     let _ = REFILTER.set(Box::new(refilter));
 }
 
-fn filter(logging: &Logging) -> EnvFilter {
+fn filter(logging: &Logging) -> Targets {
     let level = match logging.verbosity {
         0 | 1 => LevelFilter::INFO,
         2 | 3 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
     // The libraries below speak of connections and frames: of interest at the highest level alone.
-    let libraries = if logging.verbosity >= 6 { "trace" } else { "error" };
+    let libraries = if logging.verbosity >= 6 { LevelFilter::TRACE } else { LevelFilter::ERROR };
     let own = ["pointsman", "sync", "intake", "dns", "health"];
-    EnvFilter::new(
-        own.iter().fold(libraries.to_owned(), |all, name| format!("{all},{name}={level}")),
-    )
+    Targets::new().with_default(libraries).with_targets(own.map(|name| (name, level)))
 }

@@ -20,7 +20,9 @@ mod node_facts;
 mod pace;
 mod reload;
 mod repair;
+mod startup;
 mod terminal;
+mod triggers;
 mod tuning;
 mod views;
 

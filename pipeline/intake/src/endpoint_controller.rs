@@ -271,6 +271,7 @@ fn slices_of(
                     name,
                     service: Some(service.name.clone()),
                     version: 0,
+                    last_change_trigger: None,
                     address_type: AddressType::Ip(family),
                     ports: ports.iter().map(endpoint_port).collect(),
                     endpoints,

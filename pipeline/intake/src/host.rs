@@ -64,19 +64,18 @@ fn be_liberal(text: io::Result<String>) -> Result<bool, Error> {
     }
 }
 
-/// Sends what [`read_host`] says at once, and again whenever it says something else. Returns when
-/// nobody listens any more.
+/// Sends what [`read_host`] says whenever that is something else than what is `known`, which has been
+/// sent already. Returns when nobody listens any more.
 ///
 /// # Errors
 /// [`Error::Host`] if the kernel gives no announcements or cannot be read.
-pub async fn watch_host(deliveries: Sender<Delivery>) -> Result<(), Error> {
-    // Subscribed before the first read, so that nothing falls between the two.
+pub async fn watch_host(mut known: Host, deliveries: Sender<Delivery>) -> Result<(), Error> {
+    // Subscribed before the first comparison, so that nothing falls between the two.
     let announcements = subscribe()?;
-    let mut last = None;
     loop {
         let host = read_host()?;
-        if last.as_ref() != Some(&host) {
-            last = Some(host.clone());
+        if known != host {
+            known = host.clone();
             let delivery = Delivery {
                 changes: vec![Change::Host(host)],
                 notices: Vec::new(),

@@ -27,11 +27,11 @@ const NODES: &str = include_str!("recordings/list-nodes.json");
 const POD_EVENTS: &str = include_str!("recordings/watch-pods.jsonl");
 const SLICE_EVENTS: &str = include_str!("recordings/watch-endpointslices.jsonl");
 
-/// A slice without what another writer chooses differently: its name, its version and the order of
-/// its endpoints.
+/// A slice without what another writer chooses differently: its name, its version, its dates and the
+/// order of its endpoints.
 fn essence(mut slice: EndpointSlice) -> EndpointSlice {
     slice.name.name = "".into();
-    slice.version = 0;
+    (slice.version, slice.last_change_trigger) = (0, None);
     slice.endpoints.sort_by_key(|endpoint| endpoint.address);
     slice
 }

@@ -57,6 +57,12 @@ impl Cluster {
         self.slices.get(service).into_iter().flat_map(BTreeMap::values)
     }
 
+    /// An EndpointSlice that belongs to a Service.
+    #[must_use]
+    pub fn slice(&self, name: &NamespacedName) -> Option<&Arc<EndpointSlice>> {
+        self.slices.get(self.slice_owner.get(name)?)?.get(&name.name)
+    }
+
     /// A Node.
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&Arc<Node>> {

@@ -91,6 +91,11 @@ pub struct EndpointSlice {
     /// `metadata.resourceVersion` as a number, 0 where there is none: the newer slice wins where
     /// two list one Pod (comparable per KEP-5504).
     pub version: u64,
+    /// The annotation `endpoints.kubernetes.io/last-change-trigger-time` in milliseconds of the Unix
+    /// epoch: when the Pod or the Service changed that the slice's last change follows from. For
+    /// measuring; routing never reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_change_trigger: Option<i64>,
     /// `addressType`.
     pub address_type: AddressType,
     /// `ports`.

@@ -23,6 +23,7 @@ fn slice(name: &str, service: Option<&str>, address: &str) -> EndpointSlice {
         name: NamespacedName::new("shop", name),
         service: service.map(|service| NamespacedName::new("shop", service)),
         version: 0,
+        last_change_trigger: None,
         address_type: AddressType::Ip(Family::V4),
         ports: vec![],
         endpoints: vec![Endpoint { ..Endpoint::new(address.parse().unwrap()) }],

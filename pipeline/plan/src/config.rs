@@ -26,7 +26,8 @@ pub enum DetectLocal {
 pub enum NodePortAddresses {
     /// Every address of the node.
     All,
-    /// The Node object's address of each family; all of a family where it has none.
+    /// The node's own address of each family ([`Config::own_address`], else the Node object's); all
+    /// of a family where it has none.
     Primary,
     /// The addresses within these blocks; a family without a block accepts all of its own.
     Cidrs(Vec<Cidr>),
@@ -63,6 +64,8 @@ pub struct PolicyOptions {
 pub struct Config {
     /// This node's name, as Node objects and EndpointSlices write it.
     pub node_name: Arc<str>,
+    /// The node's own address of its family, over what the Node object says (`bindAddress`).
+    pub own_address: Option<IpAddr>,
     /// How Pods are recognised.
     pub detect_local: DetectLocal,
     /// Masquerade everything sent to cluster IPs (`masqueradeAll`).
@@ -85,6 +88,7 @@ impl Config {
     pub fn new(node_name: impl Into<Arc<str>>) -> Self {
         Self {
             node_name: node_name.into(),
+            own_address: None,
             detect_local: DetectLocal::Nothing,
             masquerade_all: false,
             node_port_addresses: NodePortAddresses::All,

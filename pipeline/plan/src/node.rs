@@ -29,7 +29,7 @@ pub(crate) fn node_facts(cluster: &Cluster, config: &Config) -> NodeFacts {
     NodeFacts {
         name: config.node_name.clone(),
         zone: node.and_then(|node| node.zone.clone()).filter(|zone| !zone.is_empty()),
-        addresses: PerFamily::of(|family| node.and_then(|node| node.address(family))),
+        addresses: PerFamily::of(|family| own_address(config, node.map(AsRef::as_ref), family)),
         pods_known: PerFamily::of(|family| {
             local_traffic(config, node.map(AsRef::as_ref), family) != LocalTraffic::Unknown
         }),
@@ -86,16 +86,21 @@ pub(crate) fn local_traffic(config: &Config, node: Option<&Node>, family: Family
     }
 }
 
+/// The node's address of a family: the configured one, else the Node object's.
+fn own_address(config: &Config, node: Option<&Node>, family: Family) -> Option<IpAddr> {
+    let configured = config.own_address.filter(|&address| Family::of(address) == family);
+    configured.or_else(|| node?.address(family))
+}
+
 /// The blocks of a family in which NodePorts answer; `None` means on every address of the node.
 ///
 /// A family without a block of its own accepts all, even where the other family has blocks; a block
-/// that holds the whole family makes the others meaningless. `Primary` stands for the Node object's
+/// that holds the whole family makes the others meaningless. `Primary` stands for the node's own
 /// address of the family (a loopback address is none).
 fn node_port_blocks(config: &Config, node: Option<&Node>, family: Family) -> Option<Vec<Cidr>> {
     let blocks: Vec<Cidr> = match &config.node_port_addresses {
         NodePortAddresses::All => Vec::new(),
-        NodePortAddresses::Primary => node
-            .and_then(|node| node.address(family))
+        NodePortAddresses::Primary => own_address(config, node, family)
             .filter(|address| !address.is_loopback())
             .map(Cidr::from)
             .into_iter()
@@ -122,7 +127,7 @@ pub(crate) fn localhost_node_ports(config: &Config, node: Option<&Node>) -> bool
 /// Where NodePorts answer in a family.
 ///
 /// Blocks are resolved to the addresses that the host carries in them. Loopback addresses are left
-/// out with a [`Notice`] unless [`localhost_node_ports`] holds. `Primary` is the Node object's
+/// out with a [`Notice`] unless [`localhost_node_ports`] holds. `Primary` is the node's own
 /// address itself, so that the answer for a node can be computed where its interfaces are not known.
 fn node_port_accept(
     config: &Config,

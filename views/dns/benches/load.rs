@@ -192,6 +192,7 @@ fn cluster() -> Cluster {
             name: NamespacedName::new(name.namespace.clone(), format!("{}-a", name.name)),
             service: Some(name),
             version: 0,
+            last_change_trigger: None,
             address_type: AddressType::Ip(Family::V4),
             ports: vec![EndpointPort {
                 name: Some(web.clone()),

@@ -1,15 +1,19 @@
 //! `pointsman run`: the agent of one node.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use config::flags::ProxyFlags;
 use config::{ExistingConnections, Meant, NetworkPolicyMode, ProxyMode, Task};
-use health::Health;
+use health::metrics::Metrics;
 use intake::Delivery;
-use intake::api::{ApiOptions, ApiSource, EventQueue, PolicyDecision, Timing, event_queue};
+use intake::api::{
+    ApiOptions, ApiSource, EventQueue, PolicyDecision, Request, RequestObserver, Timing,
+    event_queue,
+};
 use intake::folder::FolderSource;
 use model::Change;
 use render::iptables::Options;
@@ -30,7 +34,7 @@ use crate::views::dns::{self, DnsView};
 use crate::views::events::EventsView;
 use crate::views::health::{HealthView, Served, Serving, follow_watches};
 use crate::views::status::StatusView;
-use crate::{journal, meters, tuning};
+use crate::{journal, meters, startup, tuning};
 
 /// How many deliveries may wait while the kernel is being written; a source waits beyond that.
 const DELIVERIES: usize = 64;
@@ -107,12 +111,11 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         sync::watch::Watch::start(&dataplane.ports()?, move |news| heard.send(news).is_ok())
             .context("changes of nf_tables by others cannot be heard of")?;
     let (orders, ordered) = mpsc::unbounded_channel();
-    let health = served.as_ref().map(Served::health);
     let decisions = watch::Sender::new(None);
     let decision = decisions.subscribe();
     let network_policy = wanted(meant, &dataplane)?;
     let silence = Some(arguments.silence());
-    let reports = Reports { health, events, silence, network_policy, decisions };
+    let reports = Reports { served: served.clone(), events, silence, network_policy, decisions };
     let (deliveries, source) = start(meant, reports)?;
     let inputs = Inputs { deliveries, foreign, orders: ordered, decision };
     let reach = Reach { orders, served };
@@ -125,7 +128,9 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         _ => meant.network_policy.existing,
     };
     let existing = Existing::open(existing);
-    let mut agent = Agent::new(routing, dataplane, views, rest(meant), existing);
+    let configured = meant.clone();
+    let mut agent = Agent::new(routing, dataplane, views, rest(meant), existing)
+        .checked_by(move |cluster| startup::check(&configured, cluster));
     let stopped = runtime()?.block_on(async {
         tokio::select! {
             ended = agent.run(inputs, arguments.once) => ended.map(|()| None),
@@ -226,8 +231,8 @@ fn flag(word: String) -> Option<(String, String)> {
 
 /// What the thread that reads is to read, and what it tells to whom.
 pub(crate) struct Reports {
-    /// Hears how the watches fare.
-    pub(crate) health: Option<Health>,
+    /// Hears how the watches fare, and how requests end.
+    pub(crate) served: Option<Served>,
     /// What is posted to the API.
     pub(crate) events: Option<EventQueue>,
     /// The longest silence of a connection that still counts as alive.
@@ -242,7 +247,7 @@ impl Reports {
     /// Nobody hears anything.
     pub(crate) fn to_nobody(network_policy: NetworkPolicyMode) -> Self {
         let decisions = watch::Sender::new(None);
-        Self { health: None, events: None, silence: None, network_policy, decisions }
+        Self { served: None, events: None, silence: None, network_policy, decisions }
     }
 }
 
@@ -283,11 +288,14 @@ pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Del
             NetworkPolicyMode::Off => intake::api::NetworkPolicyMode::Off,
         };
         let source = ApiSource::new(options).await?.with_timing(timing);
-        let source = source.with_network_policy(wanted).with_decisions(reports.decisions);
+        let mut source = source.with_network_policy(wanted).with_decisions(reports.decisions);
+        if let Some(served) = &reports.served {
+            source = source.with_request_observer(count_requests(served.metrics()));
+        }
         let states = source.states();
         let follow = async {
-            match reports.health {
-                Some(health) => follow_watches(health, states).await,
+            match reports.served {
+                Some(served) => follow_watches(served.health(), states).await,
                 None => drop(states),
             }
             std::future::pending().await
@@ -307,6 +315,14 @@ pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Del
     })
 }
 
+/// Counts requests to the API server under client-go's names.
+fn count_requests(metrics: Arc<Metrics>) -> RequestObserver {
+    Arc::new(move |request: &Request<'_>| {
+        let code = request.code.map_or_else(|| "<error>".into(), |code| code.to_string());
+        metrics.api_request(request.host, request.method, &code, request.took);
+    })
+}
+
 /// The thread that reads; it ends when its source does.
 pub(crate) type Source = thread::JoinHandle<Result<()>>;
 
@@ -318,7 +334,7 @@ where
 {
     let host = intake::host::read_host().context("the machine's own addresses cannot be read")?;
     let (deliveries, receiver) = mpsc::channel(DELIVERIES);
-    let first = Delivery { changes: vec![Change::Host(host)], ..Delivery::default() };
+    let first = Delivery { changes: vec![Change::Host(host.clone())], ..Delivery::default() };
     let runtime = runtime()?;
     // Apart from the agent: a long write must not keep a watch from being read.
     let reader = move || {
@@ -326,7 +342,7 @@ where
             deliveries.send(first).await.context("the agent is gone")?;
             tokio::select! {
                 ended = source(deliveries.clone()) => ended,
-                ended = intake::host::watch_host(deliveries.clone()) => Ok(ended?),
+                ended = intake::host::watch_host(host, deliveries.clone()) => Ok(ended?),
             }
         })
     };

@@ -22,6 +22,7 @@ use tracing::{error, warn};
 
 use super::{Changes, Synced, View};
 use crate::commands::run::runtime;
+use crate::triggers::Waiting;
 
 /// The release of Kubernetes whose kube-proxy this stands in for.
 const KUBERNETES: &str = "1.36.2";
@@ -50,6 +51,7 @@ pub(crate) struct HealthView {
     node_ports: NodePorts,
     checks: watch::Sender<Arc<Checks>>,
     no_local: NoLocalEndpoints,
+    waiting: Waiting,
     clashes: BTreeSet<String>,
     /// Where there is an API.
     events: Option<EventSink>,
@@ -107,6 +109,7 @@ impl HealthView {
             node_ports: NodePorts::default(),
             checks,
             no_local: NoLocalEndpoints::default(),
+            waiting: Waiting::default(),
             clashes: BTreeSet::new(),
             events,
             served,
@@ -116,6 +119,17 @@ impl HealthView {
     /// A handle for what else reports, and for what changes.
     pub(crate) fn served(&self) -> Served {
         self.served.clone()
+    }
+
+    /// How long the changes took that the kernel holds now.
+    fn measure_latency(&mut self, synced: &Synced<'_>, now: Moment) {
+        let refused = synced.outcome.refused.iter().filter_map(|(owner, _)| match owner {
+            Owner::Service(name) => Some(name),
+            _ => None,
+        });
+        for (family, began) in self.waiting.written(&refused.collect()) {
+            self.metrics.programmed(family, began, now);
+        }
     }
 
     fn tell_node(&self, cluster: &Cluster) {
@@ -244,8 +258,9 @@ impl View for HealthView {
         self.metrics.policies_enforced(decision.enforce);
     }
 
-    fn queued(&mut self, changes: Changes) {
+    fn queued(&mut self, changes: &Changes) {
         let now = Moment::now();
+        changes.triggers.iter().cloned().for_each(|trigger| self.waiting.add(trigger));
         self.metrics.service_changes(changes.services, changes.services);
         self.metrics.endpoint_changes(changes.endpoints, changes.endpoints);
         for family in Family::ALL {
@@ -286,6 +301,7 @@ impl View for HealthView {
                 self.metrics.drift_found(family);
             }
         }
+        self.measure_latency(synced, now);
         if let Some(events) = &self.events {
             self.metrics.events_dropped(events.dropped());
         }

@@ -15,12 +15,15 @@ use plan::{Intent, PerFamily};
 use crate::dataplane::Outcome;
 use crate::existing::Judged;
 use crate::flows::Forgotten;
+use crate::triggers::Trigger;
 
 /// How many facts changed at once.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Changes {
     pub(crate) services: u64,
     pub(crate) endpoints: u64,
+    /// When those of endpoints began, where that is known.
+    pub(crate) triggers: Vec<Trigger>,
 }
 
 /// A write that the kernel accepted, or found nothing to write for.
@@ -48,7 +51,7 @@ pub(crate) struct Synced<'a> {
 /// A reader of the path. Each method has nothing to do unless a view says otherwise.
 pub(crate) trait View {
     /// Something came in that the kernel does not hold yet.
-    fn queued(&mut self, _changes: Changes) {}
+    fn queued(&mut self, _changes: &Changes) {}
 
     /// Policies are enforced from now on, or are not.
     fn decided(&mut self, _decision: &PolicyDecision) {}

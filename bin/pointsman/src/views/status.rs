@@ -174,7 +174,7 @@ impl View for StatusView {
         self.change(|report| report.network_policy = decision.to_string());
     }
 
-    fn queued(&mut self, changes: Changes) {
+    fn queued(&mut self, changes: &Changes) {
         self.change(|report| report.waiting += changes.services + changes.endpoints);
     }
 

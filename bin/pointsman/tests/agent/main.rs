@@ -6,6 +6,8 @@ mod api;
 mod bad_input;
 mod events;
 mod faults;
+#[path = "../folder/mod.rs"]
+mod folder;
 mod lesson;
 mod meters;
 mod names;

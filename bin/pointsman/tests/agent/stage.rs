@@ -1,15 +1,14 @@
 //! What every test stands on: a node, Pods that answer, a folder of manifests, and the program.
 
-use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use lab::{Lab, Server};
 use model::Protocol;
+
+pub(crate) use crate::folder::Folder;
 
 /// The cluster IP of `my-service`.
 pub(crate) const SERVICE: &str = "10.88.0.30:80";
@@ -112,33 +111,6 @@ endpoints:
         text = text.replace("endpoints:\n", "endpoints: []\n");
     }
     text
-}
-
-/// A folder that goes away with its value.
-pub(crate) struct Folder(PathBuf);
-
-impl Folder {
-    pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("pointsman-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.0.join(name), text).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A program that runs until its value goes.

@@ -63,3 +63,34 @@ fn a_first_start_writes_once_and_in_proportion() {
     assert!((1100..=1110).contains(&first), "{first}");
     assert!((1100..=1110).contains(&second), "{second}");
 }
+
+/// The Node by a folder, with one IPv4 address.
+const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: alpha}\nstatus:\n  addresses:\n  \
+                    - {type: InternalIP, address: 10.9.0.1}\n";
+
+#[test]
+fn pod_blocks_of_the_other_family_alone_end_a_start_where_there_is_one_family() {
+    let stage = Stage::new();
+    stage.folder.write("node.yaml", NODE);
+    let start = |stage: &Stage, more: &[&str]| {
+        let mut command = stage.pointsman("run");
+        command.args(["--once", "--cluster-cidr=fd77::/48"]).args(more);
+        crate::stage::said(&command.output().unwrap())
+    };
+    // With both families it is said, and the start goes on, as kube-proxy's.
+    let (code, log) = start(&stage, &[]);
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("WARN clusterCIDR") && log.contains("dual-stack"), "{log}");
+    let written = stage.tool("iptables-save");
+    assert!(written.contains("my-service"), "{written}");
+
+    stage.tool("sysctl --quiet --write net.ipv6.conf.all.disable_ipv6=1");
+    stage.tool("iptables -t nat -F");
+    let (code, log) = start(&stage, &[]);
+    assert_eq!(code, Some(1), "{log}");
+    assert!(log.contains("single-stack") && log.contains("keeps what it had"), "{log}");
+    assert!(!stage.tool("iptables-save -t nat").contains("my-service"), "nothing is written");
+    // bindAddress says which family counts first.
+    let (code, log) = start(&stage, &["--bind-address=fd00::9"]);
+    assert_eq!(code, Some(0), "{log}");
+}

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // tests: helpers beside the test functions
 
+#[path = "../folder/mod.rs"]
+mod folder;
+
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
+use folder::Folder;
 use lab::Namespace;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pointsman");
@@ -36,23 +40,6 @@ fn arguments(manifest: &str, container: &str) -> Vec<String> {
     words.map(|word| word.replace("$(NODE_NAME)", "node-1")).collect()
 }
 
-/// A folder that goes away with its value.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("pointsman-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr[..]].concat()).into_owned()
 }
@@ -60,8 +47,9 @@ fn said(output: &Output) -> String {
 #[test]
 fn arguments_and_configuration_are_understood_without_a_warning() {
     let manifest = daemon_set();
-    let folder = Folder::new("arguments");
-    let (config, written) = (folder.0.join("config.conf"), folder.0.join("effective.yaml"));
+    let folder = Folder::new();
+    let (config, written) =
+        (folder.path().join("config.conf"), folder.path().join("effective.yaml"));
     fs::write(&config, file(&manifest, "config.conf")).unwrap();
     for (container, last) in [("kernel-settings", "--init-only"), ("pointsman", "--hostname")] {
         let words = arguments(&manifest, container);
@@ -118,25 +106,25 @@ const CONTAINER: &str = "
 
 #[test]
 fn the_image_needs_no_other_file_and_no_other_right() {
-    let root = Folder::new("image");
+    let root = Folder::new();
     for folder in ["usr/local/bin", "proc", "manifests"] {
-        fs::create_dir_all(root.0.join(folder)).unwrap();
+        fs::create_dir_all(root.path().join(folder)).unwrap();
     }
-    fs::copy(PROGRAM, root.0.join("usr/local/bin/pointsman")).unwrap();
-    fs::write(root.0.join("manifests/my-service.yaml"), MANIFEST).unwrap();
+    fs::copy(PROGRAM, root.path().join("usr/local/bin/pointsman")).unwrap();
+    root.write("manifests/my-service.yaml", MANIFEST);
     let libraries = Command::new("ldd").arg(PROGRAM).output().unwrap();
     for line in said(&libraries).lines().filter(|line| !line.contains("linux-vdso")) {
         let path = line.split_whitespace().find(|word| word.starts_with('/')).unwrap();
         let name = path.rsplit('/').next().unwrap();
         assert!(BASE.contains(&name), "the base of the image has no {name}");
-        let place = root.0.join(&path[1..]);
+        let place = root.path().join(&path[1..]);
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         fs::copy(path, place).unwrap();
     }
     let node = Namespace::new().unwrap();
     let inside = |words: &[&str]| {
         let mut command = node.command("unshare");
-        command.args(["--mount", "--pid", "--fork", "sh", "-ec", CONTAINER, "sh"]).arg(&root.0);
+        command.args(["--mount", "--pid", "--fork", "sh", "-ec", CONTAINER, "sh"]).arg(root.path());
         command.args(words).output().unwrap()
     };
     let output = inside(&[

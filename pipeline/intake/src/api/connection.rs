@@ -1,13 +1,13 @@
 //! One request and its answer, read piece by piece.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
-use kube::core::Request;
 use kube::core::params::ListParams;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -24,10 +24,27 @@ const RENEWED: Duration = Duration::from_secs(60);
 /// What is repeated of an answer that is no Status, in characters.
 const SHOWN: usize = 200;
 
+/// One request to the API server, and how it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'r> {
+    /// The server's host, with its port where the URL has one.
+    pub host: &'r str,
+    /// The HTTP method.
+    pub method: &'static str,
+    /// The code of the answer; `None` if there was none.
+    pub code: Option<u16>,
+    /// Until the answer began, or until nobody waited for it any more.
+    pub took: Duration,
+}
+
+/// Hears of every request, in the thread that made it.
+pub type RequestObserver = Arc<dyn Fn(&Request<'_>) + Send + Sync>;
+
 /// The way to the API server, shared by all watches.
 pub(super) struct Connection {
     options: ApiOptions,
     url: String,
+    observer: OnceLock<RequestObserver>,
     current: Mutex<Current>,
 }
 
@@ -49,7 +66,22 @@ impl Connection {
     /// As [`client`].
     pub(super) async fn open(options: ApiOptions) -> Result<Self, Error> {
         let (client, url) = client(&options).await?;
-        Ok(Self { options, url, current: Mutex::new(Current::new(client, 0)) })
+        let (observer, current) = (OnceLock::new(), Mutex::new(Current::new(client, 0)));
+        Ok(Self { options, url, observer, current })
+    }
+
+    /// From now on, every request is told; who asked for that first stays.
+    pub(super) fn observe(&self, observer: RequestObserver) {
+        let _ = self.observer.set(observer);
+    }
+
+    /// Tells of a request that was made at `since`.
+    pub(super) fn asked(&self, method: &'static str, code: Option<u16>, since: Instant) {
+        if let Some(observer) = self.observer.get() {
+            let host = self.url.split_once("://").map_or(&*self.url, |(_, rest)| rest);
+            let host = host.split_once('/').map_or(host, |(host, _)| host);
+            observer(&Request { host, method, code, took: since.elapsed() });
+        }
     }
 
     /// Asks for a path with its query. `silence` limits every wait for the next piece.
@@ -66,7 +98,11 @@ impl Connection {
         silence: Duration,
     ) -> Result<Answer, Error> {
         let (client, number) = self.client().await;
-        let head = match timeout(silence, ask(client, path, query)).await {
+        let since = Instant::now();
+        let answer = timeout(silence, ask(client, path, query)).await;
+        let code = answer.as_ref().ok().and_then(|answer| Some(answer.as_ref().ok()?.code));
+        self.asked("GET", code, since);
+        let head = match answer {
             Ok(Ok(head)) => head,
             failed => {
                 // A pooled connection may be half open, or the authority that the server's
@@ -140,7 +176,7 @@ struct Head {
 async fn ask(client: Client, path: &str, query: &[(&str, String)]) -> Result<Head, String> {
     // The library's own parameters cannot ask for a page of what the cache holds
     // (resourceVersion=0 together with a limit), so the query is written here.
-    let request = Request::new(path).list(&ListParams::default());
+    let request = kube::core::Request::new(path).list(&ListParams::default());
     let mut request = request.map_err(|error| chain(&error))?.map(Body::from);
     let target = format!("{path}?{}", encode(query));
     *request.uri_mut() = target.parse().map_err(|error| chain(&error))?;

@@ -212,6 +212,7 @@ impl Poster {
         let space = posted.metadata.namespace.as_deref().unwrap_or("default");
         let (client, number) = self.connection.client().await;
         let events: Api<Posted> = Api::namespaced(client, space);
+        let asked = tokio::time::Instant::now();
         let answer = timeout(PATIENCE, async {
             if known {
                 let series = serde_json::json!({ "series": posted.series });
@@ -219,8 +220,16 @@ impl Poster {
             } else {
                 events.create(&PostParams::default(), &posted).await
             }
-        });
-        match answer.await {
+        })
+        .await;
+        let (method, success) = if known { ("PATCH", 200) } else { ("POST", 201) };
+        let code = match &answer {
+            Ok(Ok(_)) => Some(success),
+            Ok(Err(kube::Error::Api(status))) => Some(status.code),
+            _ => None,
+        };
+        self.connection.asked(method, code, asked);
+        match answer {
             Ok(Ok(_)) => {}
             // Another node, or an earlier run, has said it.
             Ok(Err(kube::Error::Api(status))) if status.code == 409 && event.of_cluster => {}

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 
 pub use config::ApiOptions;
+pub use connection::{Request, RequestObserver};
 pub use events::{Event, EventQueue, EventSink, Severity, event_queue};
 pub use kind::Kind;
 pub use policy::{NetworkPolicyMode, PolicyDecision};
@@ -149,6 +150,13 @@ impl ApiSource {
     #[must_use]
     pub fn with_timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
+        self
+    }
+
+    /// Tells of every request to the API server, so that it can be counted.
+    #[must_use]
+    pub fn with_request_observer(self, observer: RequestObserver) -> Self {
+        self.connection.observe(observer);
         self
     }
 

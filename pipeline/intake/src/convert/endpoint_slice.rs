@@ -7,8 +7,8 @@ use model::{
     Reason,
 };
 
-use super::Names;
 use super::notes::{Notes, Part, namespaced};
+use super::{Names, time};
 use crate::wire::{self, Field, shown};
 
 /// The label that names a slice's Service.
@@ -38,6 +38,7 @@ pub fn endpoint_slice(
     let slice = EndpointSlice {
         service: service(wire, &name, &mut notes),
         version: version(wire, &mut notes),
+        last_change_trigger: last_change_trigger(wire, &mut notes),
         name,
         address_type,
         ports: ports(&wire.ports, &mut notes, names),
@@ -95,6 +96,16 @@ fn version(wire: &wire::EndpointSlice, notes: &mut Notes) -> u64 {
         notes.invalid(field, shown(text), "a decimal number", follows);
         0
     })
+}
+
+/// What measures the way from a change to the kernel (SIG Scalability's network programming
+/// latency); routing goes on without it.
+fn last_change_trigger(wire: &wire::EndpointSlice, notes: &mut Notes) -> Option<i64> {
+    const FIELD: &str = "metadata.annotations[endpoints.kubernetes.io/last-change-trigger-time]";
+    let annotations = wire.metadata.get()?.annotations.get()?;
+    let follows = "the change counts in no measurement of latency";
+    let time = time(&annotations.last_change_trigger_time, FIELD, follows, notes)?;
+    Some(time.as_millisecond())
 }
 
 fn ports(

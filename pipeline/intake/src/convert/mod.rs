@@ -40,6 +40,16 @@ fn labels(metadata: &Metadata, names: &mut Names) -> Labels {
 
 /// A time (RFC 3339) in seconds of the Unix epoch.
 fn seconds(value: &Field<String>, field: &str, follows: &str, notes: &mut Notes) -> Option<i64> {
+    time(value, field, follows, notes).map(jiff::Timestamp::as_second)
+}
+
+/// A time of RFC 3339, if there is one.
+fn time(
+    value: &Field<String>,
+    field: &str,
+    follows: &str,
+    notes: &mut Notes,
+) -> Option<jiff::Timestamp> {
     let text = notes.text(value, field, follows);
     if text.is_empty() {
         return None;
@@ -48,7 +58,7 @@ fn seconds(value: &Field<String>, field: &str, follows: &str, notes: &mut Notes)
     if read.is_err() {
         notes.invalid(field, shown(text), "a time such as 2026-01-31T12:00:00Z", follows);
     }
-    read.ok().map(jiff::Timestamp::as_second)
+    read.ok()
 }
 
 /// Texts that many objects share (namespaces, node names, zones, port names), each held once.

@@ -70,8 +70,12 @@ fn a_host_is_sent_when_an_address_comes_or_goes() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (sender, mut receiver) = mpsc::channel(4);
-            let watch = tokio::spawn(watch_host(sender));
-            assert_eq!(listed(&next(&mut receiver).await), Vec::<String>::new());
+            let known = read_host().unwrap();
+            assert_eq!(listed(&known), Vec::<String>::new());
+            let watch = tokio::spawn(watch_host(known, sender));
+            // What is known already is not sent again.
+            let more = tokio::time::timeout(Duration::from_millis(300), receiver.recv()).await;
+            assert!(more.is_err(), "{more:?}");
 
             ip("link set lo up");
             let expected = ["lo 127.0.0.1", "lo ::1"];

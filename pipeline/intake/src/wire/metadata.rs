@@ -35,6 +35,9 @@ pub struct Annotations {
     /// `true` on the bookmark that ends the list at the head of a watch (KEP-3157).
     #[serde(rename = "k8s.io/initial-events-end")]
     pub initial_events_end: Field<String>,
+    /// RFC 3339; on an EndpointSlice, when the change began that its last change follows from.
+    #[serde(rename = "endpoints.kubernetes.io/last-change-trigger-time")]
+    pub last_change_trigger_time: Field<String>,
 }
 
 objects!(Metadata, Annotations);

@@ -115,6 +115,7 @@ fn slice(service: &str, suffix: &str, number: u16, endpoints: &[&str]) -> Endpoi
         name: NamespacedName::new(service.namespace.clone(), format!("{}-{suffix}", service.name)),
         service: Some(service),
         version: 1,
+        last_change_trigger: None,
         address_type: AddressType::Ip(family),
         ports: vec![slice_port("", number)],
         endpoints,

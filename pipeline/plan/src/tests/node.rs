@@ -165,6 +165,26 @@ fn primary_node_port_addresses() {
     assert_eq!(answers(&primary(None), Family::V4), "any+loopback");
 }
 
+/// `bindAddress` goes over the Node object's address of its family, and over that alone.
+#[test]
+fn a_configured_address_is_the_nodes_own() {
+    let config = Config {
+        node_port_addresses: NodePortAddresses::Primary,
+        own_address: Some(ip("10.9.5.7")),
+        ..config()
+    };
+    let mut node = node_object("alpha", "10.9.0.1", None);
+    node.internal_ips.push(ip("2001:db8::1"));
+    let (intent, _) = node_intent(&with_node(node), &config);
+    assert_eq!(answers(&intent, Family::V4), "10.9.5.7");
+    assert_eq!(answers(&intent, Family::V6), "2001:db8::1");
+    let (intent, _) = node_intent(&Cluster::default(), &config);
+    assert_eq!(answers(&intent, Family::V4), "10.9.5.7");
+    let facts = crate::node::node_facts(&Cluster::default(), &config);
+    assert_eq!(facts.addresses[Family::V4], Some(ip("10.9.5.7")));
+    assert_eq!(facts.addresses[Family::V6], None);
+}
+
 #[test]
 fn drop_invalid_unless_liberal() {
     for liberal in [false, true] {

@@ -185,7 +185,8 @@ prop_compose! {
             protocol,
             port,
         });
-        EndpointSlice { name, service, version, address_type, ports: ports.collect(), endpoints }
+        let (last_change_trigger, ports) = (None, ports.collect());
+        EndpointSlice { name, service, version, last_change_trigger, address_type, ports, endpoints }
     }
 }
 
@@ -241,6 +242,7 @@ pub(super) fn change() -> impl Strategy<Value = Change> {
 
 prop_compose! {
     pub(super) fn any_config()(
+        own_address in option::of(address()),
         detect_local in prop_oneof![
             Just(DetectLocal::Nothing),
             Just(DetectLocal::NodeCidr),
@@ -261,6 +263,7 @@ prop_compose! {
     ) -> Config {
         Config {
             node_name: "alpha".into(),
+            own_address,
             detect_local,
             masquerade_all,
             node_port_addresses,

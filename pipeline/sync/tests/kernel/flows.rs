@@ -194,6 +194,7 @@ fn slice(protocol: Protocol, endpoints: &[&str]) -> Change {
         name: NamespacedName::new("ns", format!("statsd-{family}")),
         service: Some(NamespacedName::new("ns", "statsd")),
         version: 1,
+        last_change_trigger: None,
         address_type: AddressType::Ip(family),
         ports: vec![port],
         endpoints,

@@ -54,6 +54,7 @@ pub(crate) fn slice(of: &str, suffix: &str, family: Family) -> EndpointSlice {
         name: NamespacedName::new(service.namespace.clone(), format!("{}-{suffix}", service.name)),
         service: Some(service),
         version: 0,
+        last_change_trigger: None,
         address_type: AddressType::Ip(family),
         ports: Vec::new(),
         endpoints: Vec::new(),

@@ -74,6 +74,7 @@ pub(crate) fn slice(service: &str, endpoints: &[&str]) -> EndpointSlice {
         name: NamespacedName::new("ns", format!("{service}-1")),
         service: Some(named(service)),
         version: 1,
+        last_change_trigger: None,
         address_type: AddressType::Ip(Family::V4),
         ports: vec![EndpointPort {
             name: Some("".into()),

@@ -21,6 +21,7 @@ use super::agents::Agent;
 use super::control::{Answer, Door, Question, Status};
 use crate::cli_lab::UpArguments;
 use crate::commands::run::runtime;
+use crate::journal;
 
 /// Where the holder keeps what its agents and the shells of its places read. `/run` is the lab's
 /// own there.
@@ -46,12 +47,7 @@ pub(super) fn hold(arguments: &UpArguments) -> Result<()> {
     ensure!(lab::sandbox::inside(), STARTED_BY_UP);
     // The terminal that started it may close.
     nix::unistd::setsid().context("cannot leave the terminal")?;
-    tracing_subscriber::fmt()
-        .with_env_filter("error,pointsman=info,lab_cluster=info,lab_api=info")
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    journal::of_lab();
     runtime()?.block_on(live(arguments))
 }
 
