@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../folder/mod.rs"]
+mod folder;
 #[path = "../agent/stage.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod stage;
