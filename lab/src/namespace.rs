@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
@@ -45,6 +45,16 @@ impl Namespace {
     pub fn current() -> Result<Self, LabError> {
         let file = File::open("/proc/thread-self/ns/net")
             .map_err(|source| LabError::system("open /proc/thread-self/ns/net", source))?;
+        Ok(Self { held: Arc::new(file.into()) })
+    }
+
+    /// The namespace that a path stands for, such as another process's [`path`](Self::path).
+    ///
+    /// # Errors
+    /// [`LabError::System`] if there is nothing at the path, or it may not be opened.
+    pub fn open(path: &Path) -> Result<Self, LabError> {
+        let file = File::open(path)
+            .map_err(|source| LabError::system("open the path of a network namespace", source))?;
         Ok(Self { held: Arc::new(file.into()) })
     }
 

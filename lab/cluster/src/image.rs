@@ -55,13 +55,17 @@ const KNOWN: [(&str, Protocol, u16); 8] = [
 ];
 
 impl Behaviour {
-    /// Of a Pod: all its containers together.
+    /// Of a Pod: all its containers together, those that start first and go on running (KEP-753)
+    /// among them.
     pub(crate) fn of(pod: &Value) -> Self {
-        let containers = items(pod, "/spec/containers");
+        let goes_on = |container: &&Value| text(container, "/restartPolicy") == "Always";
+        let sidecars = items(pod, "/spec/initContainers").iter().filter(goes_on);
+        let containers: Vec<&Value> =
+            items(pod, "/spec/containers").iter().chain(sidecars).collect();
         let words: Vec<&str> =
             containers.iter().flat_map(|one| words(text(one, "/image"))).collect();
         let says = |word: &str| words.contains(&word);
-        let mut ports: Vec<Port> = containers.iter().flat_map(ports).collect();
+        let mut ports: Vec<Port> = containers.iter().flat_map(|one| ports(one)).collect();
         ports.sort_unstable();
         ports.dedup();
         let delays = containers.iter().filter_map(|container| {

@@ -57,6 +57,11 @@ pub(crate) fn place_of(namespace: &str, name: &str) -> String {
     format!("{namespace}/{name}")
 }
 
+/// Whether a Pod is over, though its object is there.
+fn has_ended(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Failed" | "Succeeded")
+}
+
 impl Kubelet {
     pub(crate) fn new(
         store: Store,
@@ -88,10 +93,16 @@ impl Kubelet {
                 self.end(uid, pod);
             }
         }
+        // Evicted, for example: the object stays, and its processes end.
+        for (uid, running) in &mut self.running {
+            let ended = here.get(uid.as_str()).is_some_and(|pod| has_ended(pod));
+            if running.servers.is_some() && ended {
+                running.end = Some(Instant::now());
+            }
+        }
         self.sweep();
         for (uid, pod) in &here {
-            let ended = matches!(text(pod, "/status/phase"), "Failed" | "Succeeded");
-            if !is_going(pod) && !ended && !self.running.contains_key(*uid) {
+            if !is_going(pod) && !has_ended(pod) && !self.running.contains_key(*uid) {
                 self.replace(pod);
                 match self.start(pod) {
                     Ok(running) => drop(self.running.insert((*uid).to_owned(), running)),
@@ -101,7 +112,7 @@ impl Kubelet {
         }
         for (uid, pod) in &here {
             let running = self.running.get(*uid).filter(|running| running.servers.is_some());
-            if let Some(running) = running {
+            if let Some(running) = running.filter(|_| !has_ended(pod)) {
                 self.tell(pod, running);
             }
         }
@@ -187,8 +198,9 @@ impl Kubelet {
             if running.servers.take().is_some() {
                 running.end = Some(now + AFTERGLOW);
                 let (namespace, name) = running.key.clone();
-                if let Ok(pod) = self.store.get(&PODS, &namespace, &name) {
-                    self.let_go(&pod, &uid);
+                match self.store.get(&PODS, &namespace, &name) {
+                    Ok(pod) if is_going(&pod) || !has_ended(&pod) => self.let_go(&pod, &uid),
+                    _ => {}
                 }
             } else {
                 self.take_down(&uid);

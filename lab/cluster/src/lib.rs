@@ -8,6 +8,7 @@
 mod action;
 mod deployments;
 mod endpoint_slices;
+mod endpoints;
 mod error;
 mod image;
 mod json;
@@ -29,7 +30,9 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use lab::{Lab, Namespace, OUTSIDE};
 use lab_api::Store;
-use lab_api::resource::{DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, REPLICA_SETS, SERVICES};
+use lab_api::resource::{
+    DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, REPLICA_SETS, SERVICES,
+};
 use model::Family;
 use tokio::runtime::Handle;
 use tracing::warn;
@@ -135,7 +138,8 @@ impl Cluster {
     }
 
     fn start_controllers(&mut self, runtime: &Handle) -> Result<(), ClusterError> {
-        let watched = [&DEPLOYMENTS, &REPLICA_SETS, &PODS, &NODES, &SERVICES, &ENDPOINT_SLICES];
+        let watched =
+            [&DEPLOYMENTS, &REPLICA_SETS, &PODS, &NODES, &SERVICES, &ENDPOINT_SLICES, &ENDPOINTS];
         let store = self.store.clone();
         self.keep("controllers", runtime, &watched, move || {
             match Snapshot::take(&store) {
@@ -259,11 +263,12 @@ impl Drop for Cluster {
 /// One round of every controller. What one of them writes starts the next round.
 fn control(snapshot: &Snapshot, store: &Store) {
     type Controller = fn(&Snapshot, &mut Vec<action::Action>);
-    let controllers: [(&str, Controller); 5] = [
+    let controllers: [(&str, Controller); 6] = [
         ("deployment-controller", deployments::reconcile),
         ("replicaset-controller", replica_sets::reconcile),
         ("kube-scheduler", scheduler::reconcile),
         ("endpointslice-controller", endpoint_slices::reconcile),
+        ("endpoint-controller", endpoints::reconcile),
         ("service-controller", load_balancers::reconcile),
     ];
     for (name, reconcile) in controllers {

@@ -1,6 +1,8 @@
 //! The objects that controllers look at, all of one moment or nearly so.
 
-use lab_api::resource::{DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, REPLICA_SETS, SERVICES};
+use lab_api::resource::{
+    DEPLOYMENTS, ENDPOINT_SLICES, ENDPOINTS, NODES, PODS, REPLICA_SETS, SERVICES,
+};
 use lab_api::{ApiError, ListOptions, Object, Resource, Store};
 
 /// Every list is sorted by namespace and name.
@@ -12,6 +14,7 @@ pub(crate) struct Snapshot {
     pub(crate) nodes: Vec<Object>,
     pub(crate) services: Vec<Object>,
     pub(crate) endpoint_slices: Vec<Object>,
+    pub(crate) endpoints: Vec<Object>,
 }
 
 impl Snapshot {
@@ -23,6 +26,7 @@ impl Snapshot {
             nodes: list(store, &NODES)?,
             services: list(store, &SERVICES)?,
             endpoint_slices: list(store, &ENDPOINT_SLICES)?,
+            endpoints: list(store, &ENDPOINTS)?,
         })
     }
 }

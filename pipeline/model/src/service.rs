@@ -96,6 +96,7 @@ pub struct Service {
     /// `spec.type`.
     pub service_type: ServiceType,
     /// The value of the label `service.kubernetes.io/service-proxy-name`: another proxy's Service.
+    /// Or `service.kubernetes.io/headless`, the label by which it is no proxy's.
     pub proxy_name: Option<Arc<str>>,
     /// `spec.clusterIPs` (or the lone `spec.clusterIP`); empty for headless Services.
     pub cluster_ips: Vec<IpAddr>,

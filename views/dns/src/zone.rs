@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::Name;
-use model::{Cluster, NamespacedName, Owner};
+use model::{Cluster, NamespacedName, Owner, PolicyFact};
 
 use crate::error::DnsError;
 use crate::service::ServiceRecords;
@@ -105,8 +105,10 @@ pub struct Zone {
     pub(crate) serial: u32,
     /// By `name.namespace`.
     services: Shards<Arc<str>, Arc<ServiceRecords>>,
-    /// How many Services each namespace has.
+    /// How many Services each namespace has, and one more if the Namespace itself is known.
     namespaces: Shards<Arc<str>, u32>,
+    /// The Namespaces that are known by themselves, where they are watched.
+    known: Shards<Arc<str>, ()>,
     reverse: Shards<IpAddr, Arc<BTreeSet<Pointer>>>,
 }
 
@@ -117,6 +119,7 @@ impl PartialEq for Zone {
             && self.synced == other.synced
             && self.services == other.services
             && self.namespaces == other.namespaces
+            && self.known == other.known
             && self.reverse == other.reverse
     }
 }
@@ -132,6 +135,7 @@ impl Zone {
             serial: 0,
             services: Shards::new(),
             namespaces: Shards::new(),
+            known: Shards::new(),
             reverse: Shards::new(),
         }
     }
@@ -150,13 +154,20 @@ impl Zone {
     pub fn update(&mut self, cluster: &Cluster, owners: &BTreeSet<Owner>) {
         if self.synced {
             for owner in owners {
-                if let Owner::Service(name) = owner {
-                    self.replace(name, self.records_of(cluster, name));
+                match owner {
+                    Owner::Service(name) => self.replace(name, self.records_of(cluster, name)),
+                    Owner::Policy(PolicyFact::Namespace(name)) => {
+                        self.know(name, cluster.namespaces().contains_key(name));
+                    }
+                    Owner::Node | Owner::Policy(_) => {}
                 }
             }
         } else {
             for name in cluster.services().keys() {
                 self.replace(name, self.records_of(cluster, name));
+            }
+            for name in cluster.namespaces().keys() {
+                self.know(name, true);
             }
             self.synced = true;
         }
@@ -179,7 +190,7 @@ impl Zone {
         self.services.get(key(namespace, name).as_str()).map(|records| &**records)
     }
 
-    /// Whether a namespace is known to exist: some Service is in it.
+    /// Whether a namespace is known to exist: by itself, or because some Service is in it.
     pub(crate) fn has_namespace(&self, namespace: &str) -> bool {
         self.namespaces.get(namespace).is_some()
     }
@@ -215,6 +226,21 @@ impl Zone {
         match new {
             Some(records) => self.services.insert(key.into(), records),
             None => self.services.remove(key.as_str()),
+        }
+    }
+
+    /// Learns that a Namespace is there, or is not.
+    fn know(&mut self, name: &Arc<str>, there: bool) {
+        match (self.known.get(&**name).is_some(), there) {
+            (false, true) => {
+                self.known.insert(name.clone(), ());
+                self.count_namespace(name, 1);
+            }
+            (true, false) => {
+                self.known.remove(&**name);
+                self.count_namespace(name, -1);
+            }
+            _ => {}
         }
     }
 

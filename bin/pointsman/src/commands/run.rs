@@ -115,7 +115,9 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     let decision = decisions.subscribe();
     let network_policy = wanted(meant, &dataplane)?;
     let silence = Some(arguments.silence());
-    let reports = Reports { served: served.clone(), events, silence, network_policy, decisions };
+    let names = !arguments.dns.dns_address.is_empty();
+    let reports =
+        Reports { served: served.clone(), events, silence, names, network_policy, decisions };
     let (deliveries, source) = start(meant, reports)?;
     let inputs = Inputs { deliveries, foreign, orders: ordered, decision };
     let reach = Reach { orders, served };
@@ -237,6 +239,8 @@ pub(crate) struct Reports {
     pub(crate) events: Option<EventQueue>,
     /// The longest silence of a connection that still counts as alive.
     pub(crate) silence: Option<Duration>,
+    /// Whether somebody answers for names, which takes objects that routing does without.
+    pub(crate) names: bool,
     /// Whether to read what network policies depend on.
     pub(crate) network_policy: NetworkPolicyMode,
     /// Hears whether policies are enforced.
@@ -247,7 +251,7 @@ impl Reports {
     /// Nobody hears anything.
     pub(crate) fn to_nobody(network_policy: NetworkPolicyMode) -> Self {
         let decisions = watch::Sender::new(None);
-        Self { served: None, events: None, silence: None, network_policy, decisions }
+        Self { served: None, events: None, silence: None, names: false, network_policy, decisions }
     }
 }
 
@@ -287,7 +291,7 @@ pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Del
             NetworkPolicyMode::On => intake::api::NetworkPolicyMode::On,
             NetworkPolicyMode::Off => intake::api::NetworkPolicyMode::Off,
         };
-        let source = ApiSource::new(options).await?.with_timing(timing);
+        let source = ApiSource::new(options).await?.with_timing(timing).with_names(reports.names);
         let mut source = source.with_network_policy(wanted).with_decisions(reports.decisions);
         if let Some(served) = &reports.served {
             source = source.with_request_observer(count_requests(served.metrics()));

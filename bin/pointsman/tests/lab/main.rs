@@ -5,4 +5,5 @@
 mod lesson;
 mod life;
 mod places;
+mod scenarios;
 mod stage;

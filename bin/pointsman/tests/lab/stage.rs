@@ -108,6 +108,17 @@ impl Stage {
         numbers.collect()
     }
 
+    /// The agent of a node of this stage's only lab.
+    pub(crate) fn agent(&self, node: &str) -> Option<nix::unistd::Pid> {
+        let runs = format!("--hostname-override\0{node}\0");
+        let of_node = |number: &u32| {
+            let words = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&words).contains(&runs)
+        };
+        let number = self.processes().into_iter().find(of_node)?;
+        Some(nix::unistd::Pid::from_raw(number.try_into().unwrap()))
+    }
+
     /// Whether nothing of a lab is left.
     pub(crate) fn nothing_left(&self) -> bool {
         let folder = self.folder("x");

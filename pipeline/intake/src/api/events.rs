@@ -133,7 +133,7 @@ impl ApiSource {
     pub fn post_events(&self, queue: EventQueue) -> impl Future<Output = ()> + Send + use<> {
         let poster = Poster {
             connection: self.connection.clone(),
-            node: self.node_name.clone(),
+            node: self.scope.node_name.clone(),
             backoff: Backoff::new(self.timing.first_wait, self.timing.longest_wait),
             series: BTreeMap::new(),
             silenced: false,

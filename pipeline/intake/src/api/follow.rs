@@ -67,7 +67,7 @@ impl<K: Watched> Watch<K> {
     }
 
     fn watch_query(&self, length: Duration) -> Vec<(&'static str, String)> {
-        let mut query = K::KIND.selectors(&self.node_name);
+        let mut query = K::KIND.selectors(&self.scope);
         query.push(("watch", "true".into()));
         query.push(("allowWatchBookmarks", "true".into()));
         // In whole seconds, and 0 would mean the server's own choice.

@@ -34,6 +34,15 @@ pub enum Kind {
     ClusterNetworkPolicy,
 }
 
+/// Which objects of a kind are wanted here.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    /// The Node to watch.
+    pub(super) node_name: Arc<str>,
+    /// Whether names are answered for, those of headless Services among them.
+    pub(super) names: bool,
+}
+
 impl Kind {
     /// What routing depends on.
     pub const ROUTING: [Kind; 4] =
@@ -61,9 +70,10 @@ impl Kind {
 
     /// Which of them are wanted, as query parameters. The server leaves out what would not be
     /// routed anyway: with headless Services, every node would receive every change of every
-    /// StatefulSet (kubernetes#123286).
-    pub(super) fn selectors(self, node_name: &str) -> Vec<(&'static str, String)> {
+    /// StatefulSet (kubernetes#123286). Who answers for names needs them all the same.
+    pub(super) fn selectors(self, scope: &Scope) -> Vec<(&'static str, String)> {
         match self {
+            Kind::Service | Kind::EndpointSlice if scope.names => Vec::new(),
             Kind::Service => vec![
                 ("labelSelector", "!service.kubernetes.io/service-proxy-name".into()),
                 ("fieldSelector", "spec.clusterIP!=None".into()),
@@ -71,7 +81,7 @@ impl Kind {
             Kind::EndpointSlice => {
                 vec![("labelSelector", "!service.kubernetes.io/headless".into())]
             }
-            Kind::Node => vec![("fieldSelector", format!("metadata.name={node_name}"))],
+            Kind::Node => vec![("fieldSelector", format!("metadata.name={}", scope.node_name))],
             // Pods of all nodes: policies name peers by their labels.
             Kind::ServiceCidr
             | Kind::Pod

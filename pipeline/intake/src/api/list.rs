@@ -42,7 +42,7 @@ impl<K: Watched> Watch<K> {
     /// The first list takes whatever the server's cache holds; a later one must not go back behind
     /// what is known. Neither asks the store, which all nodes would do at once (kubernetes#85342).
     fn list_query(&self, next: Option<&str>) -> Vec<(&'static str, String)> {
-        let mut query = K::KIND.selectors(&self.node_name);
+        let mut query = K::KIND.selectors(&self.scope);
         let paged = self.step == Step::PagedList || self.version.is_empty();
         if let Some(next) = next {
             query.push(("limit", PAGE.into()));

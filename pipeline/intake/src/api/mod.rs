@@ -33,7 +33,7 @@ pub use state::{WatchState, WatchStates};
 
 use crate::{Delivery, Error};
 use connection::Connection;
-use kind::{EndpointSlices, Nodes, ServiceCidrs, Services, Watched};
+use kind::{EndpointSlices, Nodes, Scope, ServiceCidrs, Services, Watched};
 use state::StateOf;
 use watch::Watch;
 
@@ -88,7 +88,7 @@ impl Default for Timing {
 /// The Kubernetes API as a source of changes.
 pub struct ApiSource {
     connection: Arc<Connection>,
-    node_name: Arc<str>,
+    scope: Scope,
     timing: Timing,
     states: channel::Sender<WatchStates>,
     network_policy: NetworkPolicyMode,
@@ -110,13 +110,13 @@ impl ApiSource {
     /// What waiting cannot mend: [`Error::Kubeconfig`], [`Error::InCluster`], [`Error::Master`] or
     /// [`Error::Client`].
     pub async fn new(options: ApiOptions) -> Result<Self, Error> {
-        let node_name = options.node_name.clone();
+        let scope = Scope { node_name: options.node_name.clone(), names: false };
         let connection = Arc::new(Connection::open(options).await?);
         let states = Kind::ROUTING.into_iter().map(|kind| (kind, WatchState::default())).collect();
         let (states, _) = channel::channel(states);
         Ok(Self {
             connection,
-            node_name,
+            scope,
             timing: Timing::default(),
             states,
             network_policy: NetworkPolicyMode::Off,
@@ -136,6 +136,14 @@ impl ApiSource {
     #[must_use]
     pub fn with_decisions(mut self, decisions: channel::Sender<Option<PolicyDecision>>) -> Self {
         self.decisions = decisions;
+        self
+    }
+
+    /// Watches what names depend on too (headless Services, and Namespaces where they may be read);
+    /// it does not by default.
+    #[must_use]
+    pub fn with_names(mut self, wanted: bool) -> Self {
+        self.scope.names = wanted;
         self
     }
 
@@ -192,9 +200,19 @@ impl ApiSource {
     }
 
     fn start<K: Watched>(&self, watches: &mut JoinSet<()>, batches: &mpsc::Sender<Batch>) {
+        self.start_as::<K>(K::KIND.is_optional(), watches, batches);
+    }
+
+    /// Starts a watch that may, or may not, be refused by the server for good.
+    fn start_as<K: Watched>(
+        &self,
+        optional: bool,
+        watches: &mut JoinSet<()>,
+        batches: &mpsc::Sender<Batch>,
+    ) {
         let watch = Watch::<K>::new(
             self.connection.clone(),
-            self.node_name.clone(),
+            (self.scope.clone(), optional),
             self.timing,
             StateOf::new(K::KIND, self.states.clone()),
             batches.clone(),

@@ -58,11 +58,20 @@ impl ApiSource {
         let enforce = decision.enforce;
         decisions.send_replace(Some(decision));
         if !enforce {
+            let names = self.scope.names;
             // Nobody need wait for these.
-            let listed = Kind::POLICY.to_vec();
+            let listed = Kind::POLICY.into_iter();
+            let listed = listed.filter(|kind| !names || *kind != Kind::Namespace).collect();
             let none = Batch { changes: Vec::new(), notices: Vec::new(), listed };
             // Unheard only at the end of everything.
             let _ = batches.send(none).await;
+            if names {
+                // An empty Namespace has a name too. Without the right to read them, a Namespace is
+                // known by its Services.
+                let mut watches = JoinSet::new();
+                self.start_as::<Namespaces>(true, &mut watches, &batches);
+                watched(watches).await;
+            }
             return batches.closed().await;
         }
         let mut watches = JoinSet::new();
@@ -71,13 +80,7 @@ impl ApiSource {
         self.start::<NetworkPolicies>(&mut watches, &batches);
         self.start::<ClusterNetworkPolicies>(&mut watches, &batches);
         drop(batches);
-        while let Some(ended) = watches.join_next().await {
-            if let Err(error) = ended
-                && let Ok(defect) = error.try_into_panic()
-            {
-                std::panic::resume_unwind(defect);
-            }
-        }
+        watched(watches).await;
     }
 
     async fn decide(&self) -> PolicyDecision {
@@ -125,5 +128,16 @@ impl ApiSource {
         }
         let because = "Pods, Namespaces and NetworkPolicies can be read".into();
         PolicyDecision { enforce: true, because }
+    }
+}
+
+/// Waits for the end of watches; a defect in one goes on here.
+async fn watched(mut watches: JoinSet<()>) {
+    while let Some(ended) = watches.join_next().await {
+        if let Err(error) = ended
+            && let Ok(defect) = error.try_into_panic()
+        {
+            std::panic::resume_unwind(defect);
+        }
     }
 }

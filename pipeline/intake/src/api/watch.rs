@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::backoff::{Backoff, up_to};
 use super::connection::Connection;
-use super::kind::{Kind, Watched};
+use super::kind::{Kind, Scope, Watched};
 use super::state::StateOf;
 use super::{Batch, Timing};
 use crate::Error;
@@ -58,7 +58,8 @@ pub(super) enum Step {
 
 pub(super) struct Watch<K: Watched> {
     pub(super) connection: Arc<Connection>,
-    pub(super) node_name: Arc<str>,
+    pub(super) scope: Scope,
+    optional: bool,
     pub(super) timing: Timing,
     pub(super) state: StateOf,
     pub(super) batches: mpsc::Sender<Batch>,
@@ -83,14 +84,15 @@ pub(super) struct Watch<K: Watched> {
 impl<K: Watched> Watch<K> {
     pub(super) fn new(
         connection: Arc<Connection>,
-        node_name: Arc<str>,
+        (scope, optional): (Scope, bool),
         timing: Timing,
         state: StateOf,
         batches: mpsc::Sender<Batch>,
     ) -> Self {
         Self {
             connection,
-            node_name,
+            scope,
+            optional,
             timing,
             state,
             batches,
@@ -180,7 +182,7 @@ impl<K: Watched> Watch<K> {
                     wait = Duration::ZERO;
                 }
             }
-            Error::Refused { code: 403 | 404, .. } if K::KIND.is_optional() => {
+            Error::Refused { code: 403 | 404, .. } if self.optional => {
                 self.step = self.list_step();
                 wait = self.timing.refused_again / 2 + up_to(self.timing.refused_again / 2);
                 self.go_without(&error).await;
@@ -242,7 +244,7 @@ impl<K: Watched> Watch<K> {
 
     pub(super) fn node_missing(&self, cause: &str) -> Notice {
         Notice {
-            object: ObjectRef::new("Node", &self.node_name),
+            object: ObjectRef::new("Node", &self.scope.node_name),
             reason: Reason::NodeMissing,
             message: format!(
                 "{cause}: expected the Node of this machine; its zone, addresses and Pod blocks \

@@ -16,6 +16,9 @@ use crate::wire::{self, Field, IntOrText, shown};
 /// The label that hands a Service to another proxy.
 const PROXY_NAME: &str = "service.kubernetes.io/service-proxy-name";
 
+/// Says that no proxy routes the Service.
+const HEADLESS: &str = "service.kubernetes.io/headless";
+
 /// `timeoutSeconds` where the object says nothing, and the longest that the API admits (24 hours).
 const DEFAULT_AFFINITY_SECONDS: u32 = 10_800;
 const MAX_AFFINITY_SECONDS: i64 = 86_400;
@@ -90,9 +93,14 @@ pub fn service(wire: &wire::Service, names: &mut Names) -> (Option<Service>, Vec
     (Some(service), std::mem::take(&mut notes.list))
 }
 
+/// The label that gives a Service to another proxy; or the one that takes it from every proxy,
+/// as kube-proxy takes it: whether there is an address or not.
 fn proxy_name(wire: &wire::Service, names: &mut Names) -> Option<Arc<str>> {
-    let label = wire.metadata.get()?.label(PROXY_NAME)?;
-    Some(names.intern(label))
+    let metadata = wire.metadata.get()?;
+    if let Some(label) = metadata.label(PROXY_NAME) {
+        return Some(names.intern(label));
+    }
+    metadata.label(HEADLESS).map(|_| names.intern(HEADLESS))
 }
 
 fn source_ranges(spec: &wire::ServiceSpec, notes: &mut Notes) -> Vec<Cidr> {

@@ -242,6 +242,11 @@ fn when_a_service_was_made_and_by_whom_it_is_served() {
     assert_eq!((service.created, notices), (None, 1));
     let label = json!({"labels": {"service.kubernetes.io/service-proxy-name": "other"}});
     assert_eq!(read(label).0.proxy_name.as_deref(), Some("other"));
+    // No proxy's, whether it has an address or not.
+    let label = json!({"labels": {"service.kubernetes.io/headless": ""}});
+    let (service, _) = read(label);
+    assert_eq!(service.proxy_name.as_deref(), Some("service.kubernetes.io/headless"));
+    assert!(!service.headless);
     assert_eq!(&*read(json!({"namespace": null})).0.name.namespace, "default");
 }
 

@@ -8,7 +8,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::server::{
-    Ask, CIDRS, NODES, Piece, Reply, SERVICES, SLICES, Server, end_of_list, event, list,
+    Ask, CIDRS, NAMESPACES, NODES, PODS, Piece, Reply, SERVICES, SLICES, Server, end_of_list,
+    event, list,
 };
 use crate::{Reader, service, timing};
 
@@ -156,4 +157,35 @@ async fn a_source_ends_when_nobody_listens() {
     drop(receiver);
     let ended = tokio::time::timeout(Duration::from_secs(10), running).await;
     ended.expect("it goes on for nobody").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn who_answers_for_names_asks_for_headless_services_and_namespaces_too() {
+    let server = Server::start().await;
+    let shop = json!({"metadata": {"name": "shop"}});
+    server.say(NAMESPACES, Ask::StreamList, Reply::watch([event("ADDED", shop), end_of_list(5)]));
+    let source = ApiSource::new(crate::options(&server)).await.unwrap().with_timing(timing());
+    let mut reader = Reader::of(source.with_names(true));
+    reader.until_complete().await;
+    assert!(reader.cluster.namespaces().contains_key("shop"));
+    for path in [SERVICES, SLICES] {
+        for request in server.seen(path) {
+            assert!(!request.query.contains_key("labelSelector"), "{request:?}");
+            assert!(!request.query.contains_key("fieldSelector"), "{request:?}");
+        }
+    }
+    assert!(server.seen(PODS).is_empty());
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_namespaces_names_are_answered_all_the_same() {
+    let server = Server::start().await;
+    let refused = || Reply::status(403, "Forbidden", "namespaces is forbidden");
+    server.say(NAMESPACES, Ask::StreamList, refused());
+    server.say(NAMESPACES, Ask::List, refused());
+    let source = ApiSource::new(crate::options(&server)).await.unwrap().with_timing(timing());
+    let mut reader = Reader::of(source.with_names(true));
+    reader.until_complete().await;
+    assert!(reader.cluster.namespaces().is_empty());
+    assert!(!server.seen(NAMESPACES).is_empty());
 }

@@ -1,7 +1,7 @@
 //! After any sequence of changes, the zone is the one that would be made anew.
 
 use dns::{SharedZone, Zone};
-use model::{Change, Cluster, Family, Protocol, Service};
+use model::{Change, Cluster, Family, Labels, Namespace, Protocol, Service};
 use proptest::prelude::*;
 
 use crate::cluster::{
@@ -43,6 +43,10 @@ fn endpoint_of(last: u8, host: Option<&str>, ready: bool) -> model::Endpoint {
     endpoint(&format!("10.1.0.{last}"), host, ready)
 }
 
+fn namespace(name: &str) -> Namespace {
+    Namespace { name: name.into(), labels: Labels::default() }
+}
+
 fn changes() -> impl Strategy<Value = Change> {
     prop_oneof![
         4 => services().prop_map(Change::Service),
@@ -51,6 +55,10 @@ fn changes() -> impl Strategy<Value = Change> {
         4 => slices().prop_map(Change::Slice),
         2 => slices().prop_map(|slice| Change::SliceGone(slice.name)),
         1 => prop::collection::vec(slices(), 0..3).prop_map(Change::Slices),
+        2 => "[abc]".prop_map(|name| Change::Namespace(namespace(&name))),
+        2 => "[abc]".prop_map(|name| Change::NamespaceGone(name.into())),
+        1 => prop::collection::vec("[abc]", 0..3)
+            .prop_map(|names| Change::Namespaces(names.iter().map(|name| namespace(name)).collect())),
     ]
 }
 

@@ -4,6 +4,7 @@ use dns::{PodRecords, Reply, Zone, ZoneConfig};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType::{A, AAAA, CNAME, MX, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RecordType};
+use model::{Change, Labels, Namespace};
 
 use crate::ask::{ask, data, no_data, no_name, reply, say, words};
 use crate::cluster::{config, example, external, service, zone};
@@ -31,6 +32,21 @@ fn the_other_family_of_a_single_stack_service_is_no_data() {
     no_data(&zone(), "six.default.svc.cluster.local.", A);
     no_data(&zone(), "plain.db.svc.cluster.local.", MX);
     no_data(&zone(), "portless.db.svc.cluster.local.", AAAA);
+}
+
+#[test]
+fn an_empty_namespace_exists_where_namespaces_are_known() {
+    let mut cluster = example();
+    no_name(&Zone::new(config(), &cluster), "empty.svc.cluster.local.");
+    let empty = Namespace { name: "empty".into(), labels: Labels::default() };
+    cluster.apply(Change::Namespace(empty));
+    let zone = Zone::new(config(), &cluster);
+    for name in ["empty.svc.cluster.local.", "empty.pod.cluster.local."] {
+        no_data(&zone, name, A);
+    }
+    no_name(&zone, "my-service.empty.svc.cluster.local.");
+    // A namespace of a Service is known by it.
+    no_data(&zone, "db.svc.cluster.local.", A);
 }
 
 #[test]

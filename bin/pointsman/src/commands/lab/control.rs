@@ -1,5 +1,6 @@
 //! Questions to a lab's holder: one line, answered by one line of JSON.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -33,6 +34,8 @@ pub(super) struct Status {
     pub(super) mode: String,
     /// `node/NAME`, `pod/NAMESPACE/NAME`, `outside`, sorted.
     pub(super) places: Vec<String>,
+    /// How often the agent of a node was started again, for the nodes where that was so.
+    pub(super) restarts: BTreeMap<String, u32>,
     /// The nodes whose agents do not run, and why.
     pub(super) failed: Vec<String>,
 }

@@ -33,6 +33,9 @@ const STARTED_BY_UP: &str = "`pointsman lab hold` is started by `pointsman lab u
 /// How long the agents may take until their first rules are written.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often the agents are looked after.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A kubeconfig for an API without secrets.
 pub(super) fn kubeconfig(api: SocketAddr) -> String {
     format!(
@@ -130,14 +133,23 @@ async fn serve_control(
 ) -> Result<()> {
     listener.set_nonblocking(true)?;
     let listener = UnixListener::from_std(listener)?;
-    let mut failed = first_rules(agents).await;
+    let failed = first_rules(agents).await;
     info!("lab {:?} is up", arguments.lab.name);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        let (stream, _) = listener.accept().await?;
-        failed.extend(agents.iter_mut().filter_map(Agent::failure));
-        failed.sort();
-        failed.dedup();
-        let answered = answer(stream, cluster, &failed, arguments);
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted?.0,
+            _ = look.tick() => {
+                // A lab that did not come up is left as it is, to be looked at and ended.
+                if failed.is_empty() {
+                    agents.iter_mut().for_each(Agent::revive);
+                }
+                continue;
+            }
+        };
+        let status = status(cluster, agents, &failed, arguments);
+        let answered = answer(stream, cluster, status);
         match tokio::time::timeout(Duration::from_secs(1), answered).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!("a question was not answered: {error:#}"),
@@ -156,21 +168,31 @@ async fn first_rules(agents: &mut [Agent]) -> Vec<String> {
     failed
 }
 
-async fn answer(
-    stream: UnixStream,
+fn status(
     cluster: &Cluster,
+    agents: &mut [Agent],
     failed: &[String],
     arguments: &UpArguments,
-) -> Result<()> {
+) -> Status {
+    let mut now = failed.to_vec();
+    now.extend(agents.iter_mut().filter_map(Agent::failure));
+    now.sort();
+    now.dedup();
+    let restarts = agents.iter().filter(|agent| agent.restarts() > 0);
+    Status {
+        mode: arguments.mode.word().to_owned(),
+        places: cluster.places(),
+        restarts: restarts.map(|it| (format!("node/{}", it.node()), it.restarts())).collect(),
+        failed: now,
+    }
+}
+
+async fn answer(stream: UnixStream, cluster: &Cluster, status: Status) -> Result<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).await?;
     let answer = match serde_json::from_str(&line)? {
-        Question::Status => Answer::Status(Status {
-            mode: arguments.mode.word().to_owned(),
-            places: cluster.places(),
-            failed: failed.to_vec(),
-        }),
+        Question::Status => Answer::Status(status),
         Question::Place(name) => match cluster.place(&name) {
             Ok(place) => Answer::Place(Door {
                 holder: std::process::id(),

@@ -148,7 +148,11 @@ pub(super) fn status() -> Result<()> {
         writeln!(out, "  export KUBECONFIG={}", folder.file("kubeconfig").display())?;
         writeln!(out, "  log: {}", folder.file("log").display())?;
         for place in status.places {
-            writeln!(out, "  {place}")?;
+            match status.restarts.get(&place) {
+                Some(1) => writeln!(out, "  {place} (agent restarted 1 time)")?,
+                Some(times) => writeln!(out, "  {place} (agent restarted {times} times)")?,
+                None => writeln!(out, "  {place}")?,
+            }
         }
         for failed in status.failed {
             writeln!(out, "  failed: {failed}")?;
