@@ -71,6 +71,24 @@ fn arguments_and_configuration_are_understood_without_a_warning() {
     }
 }
 
+/// What the chart gives the right to read, and the plain manifest, are the same.
+#[test]
+fn the_chart_and_the_manifest_grant_the_same_for_policies() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy");
+    let read = |path: &str| fs::read_to_string(deploy.join(path)).unwrap();
+    let chart = read("helm/pointsman/templates/policy.yaml");
+    let chart = chart.replace("{{ .Release.Namespace }}", "kube-system");
+    let bare = |text: &str| {
+        let lines = text.lines().filter(|line| !line.starts_with(['#', '{']));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let manifest = read("rbac-policy.yaml");
+    assert_eq!(bare(&chart), bare(&manifest));
+    for kind in ["pods", "namespaces", "networkpolicies", "clusternetworkpolicies"] {
+        assert!(manifest.contains(kind), "no right to read {kind}");
+    }
+}
+
 const MANIFEST: &str = "\
 apiVersion: v1
 kind: Service

@@ -110,9 +110,8 @@ impl ApiSource {
                 Ok(()) => drop(kinds.next()),
                 Err(error @ Error::Refused { code: 403 | 404, .. }) => {
                     let because = format!(
-                        "{kind} cannot be read ({error}); grant get, list and watch of Pods, \
-                         Namespaces and NetworkPolicies to have policies enforced from the next \
-                         start on"
+                        "{kind} cannot be read ({error}); grant list and watch of Pods, Namespaces \
+                         and NetworkPolicies to have policies enforced from the next start on"
                     );
                     return PolicyDecision { enforce: false, because };
                 }
