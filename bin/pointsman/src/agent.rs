@@ -13,12 +13,14 @@ use intake::api::PolicyDecision;
 use model::{Change, Cluster, Family, NamespacedName, Owner};
 use plan::policy::{PolicyChanges, PolicyIntent};
 use plan::{Config, Intent, Planner};
+use sync::nflog::Logged;
 use sync::watch::Heard;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 use crate::dataplane::{Dataplane, Outcome};
+use crate::denied::Denied;
 use crate::existing::Existing;
 use crate::flows::StaleFlows;
 use crate::left_out::LeftOut;
@@ -37,6 +39,8 @@ pub(crate) struct Inputs {
     pub(crate) orders: UnboundedReceiver<Order>,
     /// Whether policies are enforced; said before the first complete delivery.
     pub(crate) decision: watch::Receiver<Option<PolicyDecision>>,
+    /// Packets that policies denied, where they are to be told.
+    pub(crate) denied: Receiver<Logged>,
 }
 
 /// A change of the operator's mind that can be followed in place.
@@ -127,7 +131,8 @@ impl<D: Dataplane> Agent<D> {
 
     /// Works until the source ends; `once` ends it after the first write.
     pub(crate) async fn run(&mut self, inputs: Inputs, once: bool) -> Result<()> {
-        let Inputs { deliveries: mut source, mut foreign, mut orders, decision } = inputs;
+        let Inputs { deliveries: mut source, mut foreign, mut orders, decision, mut denied } =
+            inputs;
         loop {
             let wake = self.retry.unwrap_or_else(|| self.repair.next());
             tokio::select! {
@@ -137,6 +142,10 @@ impl<D: Dataplane> Agent<D> {
                 },
                 Some(heard) = foreign.recv() => self.hear(&heard),
                 Some(order) = orders.recv() => self.follow(order),
+                Some(packet) = denied.recv() => {
+                    self.tell(&packet);
+                    continue;
+                }
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             if self.complete {
@@ -238,6 +247,14 @@ impl<D: Dataplane> Agent<D> {
         let written = self.accepted.iter().flat_map(|accepted| accepted.servers.keys());
         self.unwritten.extend(written.map(service));
         self.unwritten.insert(Owner::Node);
+    }
+
+    /// Policies denied a packet.
+    fn tell(&mut self, packet: &Logged) {
+        let intent = &self.planner.intent().policy;
+        if let Some(denied) = Denied::of(packet, &self.cluster, intent) {
+            self.views.iter_mut().for_each(|view| view.denied(&denied));
+        }
     }
 
     /// Somebody else changed something in nf_tables.

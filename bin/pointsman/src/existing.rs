@@ -167,17 +167,22 @@ fn forbidden(intent: &PolicyIntent, own: &BTreeSet<IpAddr>, entry: &Entry) -> Op
         (None, 58, Family::V6) => Traffic::Icmp { kind: 128 },
         (None, protocol, _) => Traffic::Other { protocol },
     };
-    let path = match (own.contains(&source), own.contains(&destination)) {
-        (true, _) => Path::FromNode,
-        (false, true) => Path::ToNode,
-        (false, false) => Path::Forwarded,
-    };
+    let path = path(|address| own.contains(address), source, destination);
     let packet = PolicyPacket { source, destination, traffic, path, established: false };
     let ruling = evaluate(intent, &packet);
     let Ruling { egress, ingress } = &ruling;
     // An address is held back for a while alone, and only before it has said anything.
     let held = *egress == Why::Held || *ingress == Some(Why::Held);
     (!held).then(|| !ruling.passes())
+}
+
+/// How a packet between two addresses goes, of which some are the node's own.
+pub(crate) fn path(is_own: impl Fn(&IpAddr) -> bool, source: IpAddr, destination: IpAddr) -> Path {
+    match (is_own(&source), is_own(&destination)) {
+        (true, _) => Path::FromNode,
+        (false, true) => Path::ToNode,
+        (false, false) => Path::Forwarded,
+    }
 }
 
 /// The addresses whose connections a change may forbid; if some are condemned, those too whose it may

@@ -12,6 +12,7 @@ pub mod kube_proxy;
 pub mod legacy;
 pub mod netlink;
 pub mod nfacct;
+pub mod nflog;
 pub mod nftables;
 pub mod route;
 pub mod sysctl;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use config::flags::ProxyFlags;
-use config::{ExistingConnections, Meant, NetworkPolicyMode, ProxyMode, Task};
+use config::{Meant, NetworkPolicyMode, ProxyMode, Task};
 use health::metrics::Metrics;
 use intake::Delivery;
 use intake::api::{
@@ -27,7 +27,7 @@ use tracing::{debug, info, warn};
 use crate::agent::{Agent, Inputs};
 use crate::cli::{CleanupArguments, OutputFormat, RunArguments};
 use crate::dataplane::{Dataplane, IptablesDataplane, NftablesDataplane};
-use crate::existing::Existing;
+use crate::network_policy;
 use crate::reload::{self, Reach};
 use crate::views::View;
 use crate::views::dns::{self, DnsView};
@@ -113,23 +113,20 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     let (orders, ordered) = mpsc::unbounded_channel();
     let decisions = watch::Sender::new(None);
     let decision = decisions.subscribe();
-    let network_policy = wanted(meant, &dataplane)?;
+    let network_policy = network_policy::wanted(meant, &dataplane)?;
     let silence = Some(arguments.silence());
     let names = !arguments.dns.dns_address.is_empty();
     let reports =
         Reports { served: served.clone(), events, silence, names, network_policy, decisions };
     let (deliveries, source) = start(meant, reports)?;
-    let inputs = Inputs { deliveries, foreign, orders: ordered, decision };
+    let denied = network_policy::log(meant, network_policy, &mut views)?;
+    let inputs = Inputs { deliveries, foreign, orders: ordered, decision, denied };
     let reach = Reach { orders, served };
     let mode = meant.mode.name();
     info!(%node, mode, "started; nothing is written before every list is complete");
     let mut routing = meant.routing.clone();
     routing.network_policy.dns_listeners = dns::listeners(&arguments.dns)?;
-    let existing = match network_policy {
-        NetworkPolicyMode::Off => ExistingConnections::Keep,
-        _ => meant.network_policy.existing,
-    };
-    let existing = Existing::open(existing);
+    let existing = network_policy::existing(meant, network_policy);
     let configured = meant.clone();
     let mut agent = Agent::new(routing, dataplane, views, rest(meant), existing)
         .checked_by(move |cluster| startup::check(&configured, cluster));
@@ -177,21 +174,6 @@ fn report(
     views.push(Box::new(health));
     views.push(Box::new(StatusView::start(node, meant.mode.name(), handle.health())?));
     Ok((Some(handle), events))
-}
-
-/// Whether policies are to be enforced, as far as the mode's rules can.
-fn wanted(meant: &Meant, dataplane: &impl Dataplane) -> Result<NetworkPolicyMode> {
-    let wanted = meant.network_policy.mode;
-    if dataplane.enforces_policies() {
-        return Ok(wanted);
-    }
-    let mode = meant.mode.name();
-    ensure!(
-        wanted != NetworkPolicyMode::On,
-        "--network-policy=on: mode {mode} writes no rules for policies yet; say off"
-    );
-    info!(mode, "network policies are left to others: this mode writes no rules for them");
-    Ok(NetworkPolicyMode::Off)
 }
 
 /// kube-proxy rests for a second between two syncs because each costs it that much. Here whatever
@@ -259,12 +241,7 @@ impl Reports {
 fn start(meant: &Meant, reports: Reports) -> Result<(Receiver<Delivery>, Source)> {
     match &meant.source.manifests {
         Some(folder) => {
-            let (enforce, because) = match reports.network_policy {
-                NetworkPolicyMode::Off => (false, "switched off"),
-                NetworkPolicyMode::On => (true, "switched on"),
-                NetworkPolicyMode::Auto => (true, "a folder hides nothing"),
-            };
-            let decision = PolicyDecision { enforce, because: because.into() };
+            let decision = network_policy::of_folder(reports.network_policy);
             reports.decisions.send_replace(Some(decision));
             let source = FolderSource::new(folder);
             spawn(move |deliveries| async move { Ok(source.run(deliveries).await?) })
@@ -286,11 +263,7 @@ pub(crate) fn start_api(meant: &Meant, reports: Reports) -> Result<(Receiver<Del
             timing.silence = silence;
             timing.list_silence = timing.list_silence.min(silence);
         }
-        let wanted = match reports.network_policy {
-            NetworkPolicyMode::Auto => intake::api::NetworkPolicyMode::Auto,
-            NetworkPolicyMode::On => intake::api::NetworkPolicyMode::On,
-            NetworkPolicyMode::Off => intake::api::NetworkPolicyMode::Off,
-        };
+        let wanted = network_policy::of_api(reports.network_policy);
         let source = ApiSource::new(options).await?.with_timing(timing).with_names(reports.names);
         let mut source = source.with_network_policy(wanted).with_decisions(reports.decisions);
         if let Some(served) = &reports.served {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use sync::conntrack::Tuple;
 
 use super::*;
+use crate::denied::Denied;
 
 /// Pods `a` to `d` of namespace `x` on this node, `far` on another.
 struct World {
@@ -174,4 +175,34 @@ fn few_addresses_are_asked_for_one_by_one_and_many_at_once() {
     assert_eq!(asked[3].answers_from, Some(ip("fd77::1")));
     let many: BTreeSet<IpAddr> = (1..=9).map(|n| ip(&format!("10.77.1.{n}"))).collect();
     assert_eq!(questions(Some(&many)), [Filter::family(Family::V4)]);
+}
+
+/// What the log says of packets, of which the rules told no more than their headers.
+#[test]
+fn a_denied_packet_is_told_with_its_pods_and_the_policies() {
+    let mut world = World::new();
+    world.policy(from_new());
+    let packet = |from: &str, to: &str, ports| sync::nflog::Logged {
+        prefix: String::new(),
+        source: ip(from),
+        destination: ip(to),
+        protocol: 6,
+        ports,
+        icmp_type: None,
+    };
+    let told = |packet| Denied::of(&packet, &world.cluster, &world.planner.intent().policy);
+    let denied = told(packet("10.77.1.2", "10.77.1.1", Some((4000, 80)))).unwrap();
+    let line = serde_json::to_value(&denied).unwrap();
+    let why = "isolated by NetworkPolicy x/p, and no rule lets it through";
+    let expected = json!({
+        "direction": "Ingress", "protocol": "TCP", "policies": ["NetworkPolicy x/p"], "why": why,
+        "source": {"address": "10.77.1.2", "port": 4000, "pod": "x/b"},
+        "destination": {"address": "10.77.1.1", "port": 80, "pod": "x/a"},
+    });
+    assert_eq!(line, expected);
+    assert_eq!(denied.subject().unwrap().to_string(), "x/a");
+    let stranger = told(packet("192.0.2.7", "10.77.1.1", None)).unwrap();
+    assert_eq!((stranger.source.pod, stranger.source.port), (None, None));
+    // What passes by now is not told.
+    assert_eq!(told(packet("10.77.1.1", "10.77.1.2", Some((4000, 80)))), None);
 }

@@ -1,18 +1,23 @@
 //! What an operator should find by `kubectl get events` and `kubectl describe`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use health::node_port_servers::PortEvent;
 use health::server::Surface;
 use intake::api::{Event, EventSink, Severity};
-use model::{Notice, ObjectRef, Owner};
+use model::{NamespacedName, Notice, ObjectRef, Owner};
 
 use super::{Synced, View};
+use crate::denied::{Denied, End};
 
 /// How long writes may fail before that is an Event: most failures are over within a second.
 const FAILING: Duration = Duration::from_secs(30);
+/// How often one denial is told: a client that is denied tries again and again.
+const DENIED: Duration = Duration::from_secs(60);
+/// How many denials are remembered for that.
+const DENIALS: usize = 1000;
 
 /// Tells Events of what the agent does.
 pub(crate) struct EventsView {
@@ -22,6 +27,8 @@ pub(crate) struct EventsView {
     refused: BTreeSet<(Owner, String)>,
     /// Since when writes fail, and whether that was told.
     failing: Option<(Instant, bool)>,
+    /// What was denied lately, by the words of the Event, and when it was told.
+    denied: BTreeMap<(NamespacedName, String), Instant>,
 }
 
 impl EventsView {
@@ -32,6 +39,7 @@ impl EventsView {
             left_out: BTreeSet::new(),
             refused: BTreeSet::new(),
             failing: None,
+            denied: BTreeMap::new(),
         };
         // Reason and action are kube-proxy's.
         let note = format!("pointsman {} takes care of this node", env!("CARGO_PKG_VERSION"));
@@ -98,6 +106,25 @@ impl View for EventsView {
         self.tell_refused(synced);
     }
 
+    fn denied(&mut self, denied: &Denied) {
+        let Some(subject) = denied.subject() else { return };
+        let told = (subject.clone(), words_of(denied));
+        let again = self.denied.get(&told).is_some_and(|when| when.elapsed() < DENIED);
+        if again {
+            return;
+        }
+        if self.denied.len() >= DENIALS {
+            self.denied.retain(|_, when| when.elapsed() < DENIED);
+        }
+        if self.denied.len() >= DENIALS {
+            return;
+        }
+        let (object, reason) = (ObjectRef::new("Pod", subject), "PolicyDenied".into());
+        let (severity, note) = (Severity::Warning, told.1.clone());
+        self.sink.tell(Event { object, severity, reason, action: "Deny", note, of_cluster: false });
+        self.denied.insert(told, Instant::now());
+    }
+
     fn failed(&mut self, failure: &sync::Error, _full: bool, _took: Duration) {
         let (since, told) = *self.failing.get_or_insert((Instant::now(), false));
         if !told && since.elapsed() >= FAILING {
@@ -106,6 +133,18 @@ impl View for EventsView {
             self.of_node(Severity::Warning, "SyncFailing", "WriteRules", note);
         }
     }
+}
+
+/// A denial in words that are the same for every attempt: without the port that the client chose.
+fn words_of(denied: &Denied) -> String {
+    let who = |end: &End| match &end.pod {
+        Some(pod) => format!("Pod {pod} ({})", end.address),
+        None => end.address.to_string(),
+    };
+    let Denied { direction, protocol, source, destination, why, .. } = denied;
+    let port = destination.port.map(|port| format!(" port {port}")).unwrap_or_default();
+    let (from, to) = (who(source), who(destination));
+    format!("{protocol} from {from} to {to}{port} is denied, {direction}: {why}")
 }
 
 /// Every node reads the same object and says the same of it, except of itself.

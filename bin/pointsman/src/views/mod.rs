@@ -3,6 +3,7 @@
 pub(crate) mod dns;
 pub(crate) mod events;
 pub(crate) mod health;
+pub(crate) mod policy_log;
 pub(crate) mod status;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use model::{Cluster, Notice, Owner};
 use plan::{Intent, PerFamily};
 
 use crate::dataplane::Outcome;
+use crate::denied::Denied;
 use crate::existing::Judged;
 use crate::flows::Forgotten;
 use crate::triggers::Trigger;
@@ -64,6 +66,9 @@ pub(crate) trait View {
 
     /// The kernel holds what is known.
     fn synced(&mut self, _synced: &Synced<'_>) {}
+
+    /// A packet was denied by policies.
+    fn denied(&mut self, _denied: &Denied) {}
 
     /// The kernel holds what it held before.
     fn failed(&mut self, _failure: &sync::Error, _full: bool, _took: Duration) {}

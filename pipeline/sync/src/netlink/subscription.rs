@@ -1,15 +1,16 @@
 //! A socket that hears what netfilter announces to everybody.
 
-use std::io::IoSliceMut;
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, socket,
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, sendmsg,
+    socket,
 };
 
-use super::{Message, Messages, RECEIVE, options};
+use super::{Encoder, Message, Messages, RECEIVE, options, refusal};
 use crate::Error;
 
 /// What waiting led to.
@@ -50,6 +51,20 @@ impl Subscription {
     /// # Errors
     /// [`Error::NotPermitted`] without CAP_NET_ADMIN, or [`Error::System`].
     pub fn open(group: u32, buffer: usize, deaf_to: &[u32]) -> Result<Self, Error> {
+        let groups = 1u32.checked_shl(group.wrapping_sub(1)).unwrap_or_default();
+        Self::bound(groups, buffer, deaf_to)
+    }
+
+    /// A socket that hears no group: what is told to it alone, after a
+    /// [`request`](Self::request).
+    ///
+    /// # Errors
+    /// [`Error::System`].
+    pub fn open_alone(buffer: usize) -> Result<Self, Error> {
+        Self::bound(0, buffer, &[])
+    }
+
+    fn bound(groups: u32, buffer: usize, deaf_to: &[u32]) -> Result<Self, Error> {
         let failed = |errno| Error::system("listen to the announcements of netfilter", errno);
         let fd = socket(
             AddressFamily::Netlink,
@@ -61,12 +76,33 @@ impl Subscription {
         options::size_receive_buffer(&fd, buffer)?;
         // Before anything can be heard.
         options::be_deaf_to(&fd, deaf_to)?;
-        let groups = 1u32.checked_shl(group.wrapping_sub(1)).unwrap_or_default();
         bind(fd.as_raw_fd(), &NetlinkAddr::new(0, groups)).map_err(|errno| match errno {
             Errno::EPERM => Error::NotPermitted,
             errno => failed(errno),
         })?;
         Ok(Self { fd, receive: vec![0; RECEIVE] })
+    }
+
+    /// Asks the kernel for something that it answers by an acknowledgement alone, before anything is
+    /// told to this socket.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] without CAP_NET_ADMIN, [`Error::Refused`] with what the kernel says.
+    pub fn request(&mut self, what: &str, message: &Encoder) -> Result<(), Error> {
+        let (kernel, slices) = (NetlinkAddr::new(0, 0), [IoSlice::new(message.bytes())]);
+        let fd = self.fd.as_raw_fd();
+        sendmsg(fd, &slices, &[], MsgFlags::empty(), Some(&kernel))
+            .map_err(|errno| Error::system(what, errno))?;
+        // The kernel has answered when the call returns.
+        let mut refused = None;
+        while self.read(|reply| refused = refused.or(reply.error()))? == Reading::Messages {
+            match refused {
+                Some(0) => return Ok(()),
+                Some(errno) => return Err(refusal(what, errno, None)),
+                None => {}
+            }
+        }
+        Err(Error::Unreadable { what: what.into(), why: "the kernel did not answer".into() })
     }
 
     /// Waits for announcements, for a time, or until `stop` can be read or is closed at its other

@@ -9,5 +9,6 @@ mod flows;
 mod host;
 mod layout;
 mod namespace;
+mod nflog;
 mod owners;
 mod watch;

@@ -1,0 +1,69 @@
+//! What `--network-policy` and the flags beside it come to at a start.
+
+use anyhow::{Context, Result, ensure};
+use config::{ExistingConnections, Meant, NetworkPolicyMode};
+use intake::api::PolicyDecision;
+use sync::nflog::Logged;
+use tokio::sync::mpsc::{self, Receiver};
+use tracing::info;
+
+use crate::dataplane::Dataplane;
+use crate::denied;
+use crate::existing::Existing;
+use crate::views::View;
+use crate::views::policy_log::PolicyLogView;
+
+/// Whether policies are to be enforced, as far as the mode's rules can.
+pub(crate) fn wanted(meant: &Meant, dataplane: &impl Dataplane) -> Result<NetworkPolicyMode> {
+    let wanted = meant.network_policy.mode;
+    if dataplane.enforces_policies() {
+        return Ok(wanted);
+    }
+    let mode = meant.mode.name();
+    ensure!(
+        wanted != NetworkPolicyMode::On,
+        "--network-policy=on: mode {mode} writes no rules for policies yet; say off"
+    );
+    info!(mode, "network policies are left to others: this mode writes no rules for them");
+    Ok(NetworkPolicyMode::Off)
+}
+
+/// What is decided where a folder is read, which hides nothing.
+pub(crate) fn of_folder(wanted: NetworkPolicyMode) -> PolicyDecision {
+    let (enforce, because) = match wanted {
+        NetworkPolicyMode::Off => (false, "switched off"),
+        NetworkPolicyMode::On => (true, "switched on"),
+        NetworkPolicyMode::Auto => (true, "all that is in the folder can be read"),
+    };
+    PolicyDecision { enforce, because: because.into() }
+}
+
+/// What is asked of a source that asks an API.
+pub(crate) fn of_api(wanted: NetworkPolicyMode) -> intake::api::NetworkPolicyMode {
+    match wanted {
+        NetworkPolicyMode::Auto => intake::api::NetworkPolicyMode::Auto,
+        NetworkPolicyMode::On => intake::api::NetworkPolicyMode::On,
+        NetworkPolicyMode::Off => intake::api::NetworkPolicyMode::Off,
+    }
+}
+
+/// What judges existing connections.
+pub(crate) fn existing(meant: &Meant, wanted: NetworkPolicyMode) -> Existing {
+    Existing::open(match wanted {
+        NetworkPolicyMode::Off => ExistingConnections::Keep,
+        _ => meant.network_policy.existing,
+    })
+}
+
+/// Listens to what policies deny, if that is to be told.
+pub(crate) fn log(
+    meant: &Meant,
+    wanted: NetworkPolicyMode,
+    views: &mut Vec<Box<dyn View>>,
+) -> Result<Receiver<Logged>> {
+    if !meant.network_policy.log || wanted == NetworkPolicyMode::Off {
+        return Ok(mpsc::channel(1).1);
+    }
+    views.push(Box::new(PolicyLogView::new(&meant.routing.node_name)));
+    denied::listen().context("--policy-log")
+}
