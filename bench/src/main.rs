@@ -41,7 +41,7 @@ enum Measurement {
     Change,
     /// The same rules through iptables-nft-restore
     Restore,
-    /// The program itself, from its start to its first write
+    /// The program itself, from its start to its first write, with an API that answers at once
     Start,
     /// nftables mode: a complete snapshot to the kernel, and kube-proxy's shape through nft
     LoadNft,
