@@ -24,7 +24,7 @@ use crate::denied::Denied;
 use crate::existing::Existing;
 use crate::flows::StaleFlows;
 use crate::left_out::LeftOut;
-use crate::pace::Backoff;
+use crate::pace::{Backoff, Complaint};
 use crate::repair::{Cause, Repair};
 use crate::triggers::triggers;
 use crate::views::{Changes, Synced, View};
@@ -68,8 +68,9 @@ pub(crate) struct Agent<D> {
     /// What the kernel holds, but for the policies: they are written by what differs. `None` before
     /// the first write and after a failed one.
     accepted: Option<Intent>,
-    /// Owners whose rules the kernel would not take; they are tried again when they change.
-    refused: BTreeSet<Owner>,
+    /// Owners whose rules the kernel would not take, and why. They are tried again when they change,
+    /// and now and then.
+    refused: BTreeMap<Owner, String>,
     repair: Repair,
     /// What others did to our rules since they were last compared.
     deed: Option<String>,
@@ -79,6 +80,7 @@ pub(crate) struct Agent<D> {
     rest: Duration,
     rested: Instant,
     backoff: Backoff,
+    complaint: Complaint,
     complete: bool,
     /// Looks at the cluster once every list is complete; nothing is written if it objects.
     check: Option<Check>,
@@ -107,13 +109,14 @@ impl<D: Dataplane> Agent<D> {
             pending: BTreeSet::new(),
             unwritten: BTreeSet::new(),
             accepted: None,
-            refused: BTreeSet::new(),
+            refused: BTreeMap::new(),
             repair: Repair::new(Instant::now()),
             deed: None,
             retry: None,
             rest,
             rested: Instant::now(),
             backoff: Backoff::new(),
+            complaint: Complaint::default(),
             complete: false,
             check: None,
             left_out: LeftOut::default(),
@@ -164,22 +167,33 @@ impl<D: Dataplane> Agent<D> {
             if let Some(check) = self.check.take() {
                 check(&self.cluster)?;
             }
+            let start = Instant::now();
             let synced = self.sync();
             self.rested = Instant::now() + self.rest;
             match synced {
                 Ok(()) if once => return Ok(()),
                 Ok(()) => {
                     self.backoff.reset();
+                    self.complaint.reset();
                     self.retry = None;
                 }
                 Err(failure) if once => return Err(failure.into()),
-                Err(failure) => {
-                    let wait = self.backoff.wait();
-                    error!("{failure}; the kernel keeps what it had, next try in {wait:?}");
-                    self.retry = Some(Instant::now() + wait);
-                }
+                Err(failure) => self.fail(&failure, start.elapsed()),
             }
         }
+    }
+
+    /// A write failed as a whole. What comes in meanwhile waits for the next try too.
+    fn fail(&mut self, failure: &sync::Error, took: Duration) {
+        let (now, wait) = (Instant::now(), self.backoff.wait(took));
+        let what = failure.to_string();
+        if self.complaint.is_due(&what, now) {
+            error!("{what}; the kernel keeps what it had, next try in {wait:?}");
+        } else {
+            debug!("{what}; next try in {wait:?}");
+        }
+        self.retry = Some(now + wait);
+        self.rested = self.rested.max(now + wait);
     }
 
     fn take(&mut self, delivery: Delivery, decision: &watch::Receiver<Option<PolicyDecision>>) {
@@ -285,9 +299,9 @@ impl<D: Dataplane> Agent<D> {
         if idle && self.accepted.is_some() {
             return Ok(());
         }
-        let policy_refused = self.refused.iter().any(|owner| matches!(owner, Owner::Policy(_)));
-        let again =
-            !self.refused.is_disjoint(&self.unwritten) || policy_refused && !policy.is_empty();
+        let policy_refused = self.refused.keys().any(|owner| matches!(owner, Owner::Policy(_)));
+        let again = self.refused.keys().any(|owner| self.unwritten.contains(owner))
+            || policy_refused && !policy.is_empty();
         if compare.is_some() || again {
             // What the kernel holds may not be what was accepted: only a comparison tells.
             self.accepted = None;
@@ -299,16 +313,20 @@ impl<D: Dataplane> Agent<D> {
             self.views.iter_mut().for_each(|view| view.failed(failure, full, took));
         })?;
         concerned.extend(std::mem::take(&mut self.unwritten));
-        concerned.retain(|owner| !self.refused.contains(owner));
+        concerned.retain(|owner| !self.refused.contains_key(owner));
         let took = start.elapsed();
         let deed = if full { self.deed.take() } else { None };
         if full {
-            self.repair.compared(Instant::now(), took);
-        }
-        if let Some(cause) = compare.filter(|_| outcome.messages > 0) {
-            warn!(?cause, messages = outcome.messages, ?took, "repaired what others had changed");
+            self.repair.compared(Instant::now(), took, self.refused.is_empty());
+        } else if !self.refused.is_empty() {
+            self.repair.refused();
         }
         let (messages, bytes) = (outcome.messages, outcome.bytes);
+        match compare.filter(|_| messages > 0) {
+            Some(Cause::Refused) => info!(messages, "offered again what the kernel had refused"),
+            Some(cause) => warn!(?cause, messages, ?took, "repaired what others had changed"),
+            None => {}
+        }
         debug!(messages, bytes, ?took, "written");
         let Some(intent) = &self.accepted else { return Ok(()) };
         let forgotten = self.flows.forget(&self.cluster, intent, &concerned);
@@ -319,6 +337,7 @@ impl<D: Dataplane> Agent<D> {
             intent,
             owners: &concerned,
             outcome: &outcome,
+            refused: &self.refused,
             full,
             repaired: outcome.messages > 0 && compare == Some(Cause::Foreign),
             foreign: deed.as_deref(),
@@ -344,7 +363,7 @@ impl<D: Dataplane> Agent<D> {
 
     /// Writes what is unwritten, and remembers what the kernel accepted of it.
     fn write(&mut self, policy: &PolicyChanges) -> Result<Outcome, sync::Error> {
-        let next = self.planner.intent();
+        let (next, full) = (self.planner.intent(), self.accepted.is_none());
         // Taken out first: if the write fails, nothing counts as accepted any more.
         let (outcome, mut accepted) = match self.accepted.take() {
             Some(accepted) => {
@@ -361,16 +380,20 @@ impl<D: Dataplane> Agent<D> {
                 (self.dataplane.reconcile(next)?, nothing)
             }
         };
-        self.refused = outcome.refused.iter().map(|(owner, _)| owner.clone()).collect();
-        for (owner, refusal) in &outcome.refused {
-            error!(
-                ?owner,
-                "the kernel refused this owner's rules, all others are in place: {refusal}"
-            );
+        let now: BTreeMap<Owner, String> =
+            outcome.refused.iter().map(|(owner, why)| (owner.clone(), why.to_string())).collect();
+        for (owner, why) in now.iter().filter(|(owner, why)| self.refused.get(*owner) != Some(*why))
+        {
+            error!(?owner, "the kernel refused this owner's rules, all others are in place: {why}");
         }
-        for owner in self.unwritten.difference(&self.refused) {
+        for owner in self.unwritten.iter().filter(|owner| !now.contains_key(*owner)) {
             accept(&mut accepted, next, owner);
         }
+        if full {
+            self.refused.clear();
+        }
+        // Nobody else's refusal was lifted by this.
+        self.refused.extend(now);
         self.accepted = Some(accepted);
         Ok(outcome)
     }
@@ -386,3 +409,6 @@ fn accept(accepted: &mut Intent, next: &Intent, owner: &Owner) {
         _ => accepted.node = next.node.clone(),
     }
 }
+
+#[cfg(test)]
+mod faults;

@@ -61,8 +61,8 @@ impl EventsView {
 
     fn tell_refused(&mut self, synced: &Synced<'_>) {
         let mut now = BTreeSet::new();
-        for (owner, refusal) in &synced.outcome.refused {
-            let said = (owner.clone(), refusal.to_string());
+        for (owner, refusal) in synced.refused {
+            let said = (owner.clone(), refusal.clone());
             if !self.refused.contains(&said) {
                 let object = match owner {
                     Owner::Service(name) => ObjectRef::new("Service", name),

@@ -123,7 +123,7 @@ impl HealthView {
 
     /// How long the changes took that the kernel holds now.
     fn measure_latency(&mut self, synced: &Synced<'_>, now: Moment) {
-        let refused = synced.outcome.refused.iter().filter_map(|(owner, _)| match owner {
+        let refused = synced.refused.keys().filter_map(|owner| match owner {
             Owner::Service(name) => Some(name),
             _ => None,
         });
@@ -311,7 +311,7 @@ impl View for HealthView {
         }
         let judged = synced.judged;
         self.metrics.connections_judged(judged.condemned as u64, judged.pardoned as u64);
-        self.metrics.refused_owners(synced.outcome.refused.len() as u64);
+        self.metrics.refused_owners(synced.refused.len() as u64);
         if self.node_ports.update(synced.intent, synced.cluster, synced.owners) {
             let (checks, clashes) = self.node_ports.checks();
             self.checks.send_replace(Arc::new(checks));

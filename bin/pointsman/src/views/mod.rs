@@ -6,7 +6,7 @@ pub(crate) mod health;
 pub(crate) mod policy_log;
 pub(crate) mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use intake::api::PolicyDecision;
@@ -35,6 +35,8 @@ pub(crate) struct Synced<'a> {
     /// Whose part may be different now.
     pub(crate) owners: &'a BTreeSet<Owner>,
     pub(crate) outcome: &'a Outcome,
+    /// Whose rules the kernel would not take, of this write or of an earlier one, and why.
+    pub(crate) refused: &'a BTreeMap<Owner, String>,
     /// Whether everything was compared with the kernel.
     pub(crate) full: bool,
     /// Whether somebody else had changed our rules.

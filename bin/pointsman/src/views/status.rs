@@ -185,7 +185,7 @@ impl View for StatusView {
 
     fn synced(&mut self, synced: &Synced<'_>) {
         let servers = || synced.intent.servers.values().flat_map(|servers| servers.iter());
-        let refused = &synced.outcome.refused;
+        let refused = synced.refused;
         let forgotten = synced.forgotten.ipv4.entries + synced.forgotten.ipv6.entries;
         let (virtual_servers, backends) = (
             servers().count(),

@@ -3,8 +3,10 @@
 //! The kernel works a request off within the call that sends it, so answers are there when the call
 //! returns: nothing here waits for anything but the kernel's own work.
 
+mod batch;
 mod decode;
 mod encode;
+mod fault;
 mod options;
 mod stream;
 mod subscription;
@@ -18,11 +20,14 @@ use nix::sys::socket::{
     socket,
 };
 
+pub use batch::{BatchReply, Failure};
 pub use decode::{Attribute, Attributes, Message, Messages, c_text, read_u16, read_u32};
 pub use encode::{Encoder, Header, Open};
+pub use fault::{Call, Fault};
 pub use subscription::{Reading, Subscription, Wake};
 
 use crate::Error;
+use fault::Faults;
 
 /// `NLM_F_REQUEST`: every message to the kernel carries it.
 pub const REQUEST: u16 = 0x1;
@@ -39,10 +44,6 @@ pub const CREATE: u16 = 0x400;
 /// `NLM_F_APPEND`: put behind, not before.
 pub const APPEND: u16 = 0x800;
 
-/// `NFNL_MSG_BATCH_BEGIN`
-const BATCH_BEGIN: u16 = 0x10;
-/// `NFNL_MSG_BATCH_END`
-const BATCH_END: u16 = 0x11;
 /// What a batch costs besides its content: a header each for its begin and end.
 const BATCH_FRAME: usize = 40;
 /// The kernel keeps this much of the send buffer for itself.
@@ -69,28 +70,6 @@ pub enum SendBudget {
     Bytes(usize),
 }
 
-/// What the kernel said to a batch.
-#[derive(Debug, Default)]
-pub struct BatchReply {
-    /// Errors by sequence number, in order. If there are any, nothing of the batch was taken.
-    pub errors: Vec<Failure>,
-    /// What was made, by sequence number, with its handle.
-    pub handles: Vec<(u32, u64)>,
-    /// Whether the kernel had more to say than fitted: handles are missing.
-    pub lost: bool,
-}
-
-/// One error.
-#[derive(Debug)]
-pub struct Failure {
-    /// The message's sequence number.
-    pub sequence: u32,
-    /// The error number.
-    pub errno: i32,
-    /// What the kernel says about it.
-    pub text: Option<String>,
-}
-
 /// A socket of `NETLINK_NETFILTER` in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Socket {
@@ -101,6 +80,7 @@ pub struct Socket {
     dumped: Vec<u8>,
     /// The messages of each batch that was sent, while somebody wants to know.
     recorded: Option<Vec<Vec<u8>>>,
+    faults: Faults,
 }
 
 impl Socket {
@@ -141,7 +121,13 @@ impl Socket {
             receive: vec![0; RECEIVE],
             dumped: Vec::new(),
             recorded: None,
+            faults: Faults::default(),
         })
+    }
+
+    /// For tests: what goes wrong from now on, until nothing does (`None`).
+    pub fn fail_by(&mut self, fault: Option<Fault>) {
+        self.faults.set(fault);
     }
 
     /// How many bytes of messages one batch may hold.
@@ -255,88 +241,14 @@ impl Socket {
         }
     }
 
-    /// Sends parts of one batch between its frame, and gathers what the kernel says to it.
-    ///
-    /// # Errors
-    /// [`Error::System`] if the batch did not reach the kernel. What the kernel refuses is in the
-    /// reply.
-    pub fn batch(&mut self, subsystem: u16, parts: &[&[u8]]) -> Result<BatchReply, Error> {
-        self.transact(subsystem, parts, true)
-    }
-
-    /// Like [`Socket::batch`], but nothing is ever taken: the kernel looks at everything and then
-    /// forgets it, for the end of the batch is missing.
-    ///
-    /// # Errors
-    /// As [`Socket::batch`].
-    pub fn rehearse(&mut self, subsystem: u16, parts: &[&[u8]]) -> Result<BatchReply, Error> {
-        self.transact(subsystem, parts, false)
-    }
-
-    fn transact(
-        &mut self,
-        subsystem: u16,
-        parts: &[&[u8]],
-        commit: bool,
-    ) -> Result<BatchReply, Error> {
-        self.drain();
-        let mut frame = Encoder::default();
-        for kind in [BATCH_BEGIN, BATCH_END] {
-            let sequence = self.next_sequence();
-            let message = frame.message(Header {
-                kind,
-                flags: REQUEST,
-                sequence,
-                family: 0,
-                resource: subsystem,
-            });
-            frame.end(message);
-        }
-        let (begin, end) = frame.bytes().split_at(frame.len() / 2);
-        let mut slices = vec![IoSlice::new(begin)];
-        slices.extend(parts.iter().map(|part| IoSlice::new(part)));
-        if commit {
-            slices.push(IoSlice::new(end));
-        }
-        self.send("send a batch", &slices)?;
-        if let Some(recorded) = self.recorded.as_mut().filter(|_| commit) {
-            recorded.push(parts.concat());
-        }
-        self.replies()
-    }
-
-    fn replies(&mut self) -> Result<BatchReply, Error> {
-        /// `NFTA_RULE_HANDLE`; the replies asked for are rules.
-        const RULE_HANDLE: u16 = 3;
-        let mut replies = BatchReply::default();
-        loop {
-            let received = self.receive(MsgFlags::MSG_DONTWAIT, |reply| match reply.error() {
-                Some(0) => {}
-                Some(errno) => replies.errors.push(Failure {
-                    sequence: reply.sequence,
-                    errno,
-                    text: reply.error_text().map(str::to_owned),
-                }),
-                None => {
-                    let handle = reply.attributes().be64(RULE_HANDLE);
-                    replies.handles.extend(handle.map(|handle| (reply.sequence, handle)));
-                }
-            });
-            match received {
-                Ok(()) => {}
-                Err(Errno::EAGAIN) => return Ok(replies),
-                // What was queued before the overflow is still there. Errors come before anything
-                // else, so their absence says that the batch was taken.
-                Err(Errno::ENOBUFS) => replies.lost = true,
-                Err(errno) => return Err(Error::system("read the answers to a batch", errno)),
-            }
-        }
-    }
-
-    fn send(&self, what: &str, slices: &[IoSlice<'_>]) -> Result<(), Error> {
+    fn send(&mut self, what: &str, slices: &[IoSlice<'_>]) -> Result<(), Error> {
         let kernel = NetlinkAddr::new(0, 0);
         loop {
-            match sendmsg(self.fd.as_raw_fd(), slices, &[], MsgFlags::empty(), Some(&kernel)) {
+            let sent = self.faults.meet(Call::Send).and_then(|()| {
+                let fd = self.fd.as_raw_fd();
+                sendmsg(fd, slices, &[], MsgFlags::empty(), Some(&kernel))
+            });
+            match sent {
                 Ok(_) => return Ok(()),
                 Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::system(what, errno)),
@@ -365,7 +277,10 @@ impl Socket {
     fn receive_bytes(&mut self, flags: MsgFlags, take: impl FnOnce(&[u8])) -> Result<(), Errno> {
         let (length, from_kernel) = loop {
             let mut slices = [IoSliceMut::new(&mut self.receive)];
-            match recvmsg::<NetlinkAddr>(self.fd.as_raw_fd(), &mut slices, None, flags) {
+            let received = self.faults.meet(Call::Receive).and_then(|()| {
+                recvmsg::<NetlinkAddr>(self.fd.as_raw_fd(), &mut slices, None, flags)
+            });
+            match received {
                 Ok(got) => {
                     if got.flags.contains(MsgFlags::MSG_TRUNC) {
                         return Err(Errno::EMSGSIZE);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conntrack;
+mod faults;
 mod fixture;
 mod flows;
 mod host;

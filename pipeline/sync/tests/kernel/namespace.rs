@@ -8,16 +8,14 @@ use model::Family;
 use nix::sched::{CloneFlags, unshare};
 
 /// Runs a test in a network namespace of its own, on a thread of its own.
-pub(crate) fn within(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn within<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let run = move || {
         if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
             panic!("cannot make a network namespace ({errno}): run `cargo xtask test`");
         }
-        test();
+        test()
     };
-    if let Err(panic) = thread::spawn(run).join() {
-        std::panic::resume_unwind(panic);
-    }
+    thread::spawn(run).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 /// Runs a shell script and returns what it prints; it must succeed.

@@ -12,11 +12,11 @@ use crate::fixture::{World, owner, ruleset, services};
 use crate::namespace::{save, sh, sorted, within};
 
 /// Both families' rules, as saved.
-fn saved() -> Vec<String> {
+pub(crate) fn saved() -> Vec<String> {
     Family::ALL.iter().flat_map(|&family| sorted(&save(family))).collect()
 }
 
-fn text(ruleset: &Ruleset) -> Vec<String> {
+pub(crate) fn text(ruleset: &Ruleset) -> Vec<String> {
     Family::ALL.iter().flat_map(|&family| sorted(&ruleset.to_text(family))).collect()
 }
 
@@ -34,7 +34,7 @@ fn assert_unchanged(iptables: &mut Iptables, ruleset: &Ruleset) {
     assert_eq!((again.messages, again.batches, again.bytes), (0, 0, 0));
 }
 
-fn changes(old: &Ruleset, new: &Ruleset) -> BTreeMap<Owner, Change> {
+pub(crate) fn changes(old: &Ruleset, new: &Ruleset) -> BTreeMap<Owner, Change> {
     let owners = old.parts.keys().chain(new.parts.keys());
     let changes = owners
         .map(|owner| (owner.clone(), diff(owner, old.parts.get(owner), new.parts.get(owner))));
