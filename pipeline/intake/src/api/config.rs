@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{KubeConfigOptions, KubeconfigError};
 use kube::{Client, Config};
 
 use crate::Error;
@@ -89,6 +89,9 @@ fn fault(config: &Config) -> Option<&'static str> {
     (has_port && url.port_u16().is_none()).then_some("its port is not a number up to 65535")
 }
 
+/// What an error is about that is about no field.
+pub(super) const WHOLE: &str = "the file";
+
 const SERVER: &str = "clusters[].cluster.server";
 
 async fn kubeconfig(path: &Path) -> Result<Config, Error> {
@@ -97,7 +100,7 @@ async fn kubeconfig(path: &Path) -> Result<Config, Error> {
         field: field(&error),
         cause: chain(&error),
     };
-    let read = Kubeconfig::read_from(path).map_err(bad)?;
+    let read = super::kubeconfig::read(path)?;
     Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(bad)
 }
 
@@ -114,6 +117,6 @@ fn field(error: &KubeconfigError) -> &'static str {
         }
         KubeconfigError::LoadClientCertificate(_) => "users[].user.client-certificate",
         KubeconfigError::LoadClientKey(_) => "users[].user.client-key",
-        _ => "the file",
+        _ => WHOLE,
     }
 }

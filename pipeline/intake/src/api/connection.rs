@@ -8,7 +8,8 @@ use futures_util::{Stream, StreamExt};
 use http_body_util::BodyExt;
 use kube::Client;
 use kube::client::Body;
-use kube::core::params::ListParams;
+use kube::core::params::{ListParams, Patch, PatchParams, PostParams};
+use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -140,15 +141,35 @@ impl Connection {
         })
     }
 
-    /// The client of the moment and its number, for what is no list or watch.
-    pub(super) async fn client(&self) -> (Client, u64) {
+    /// The client of the moment and its number.
+    async fn client(&self) -> (Client, u64) {
         let current = self.current.lock().await;
         (current.client.clone(), current.number)
     }
 
-    /// After a 401: reads the credentials anew.
-    pub(super) async fn renew_after_refusal(&self, number: u64) {
-        self.renew(number, Duration::ZERO).await;
+    /// Writes an object under a path, within a time.
+    ///
+    /// # Errors
+    /// The server's refusal; after a 401, the credentials are read anew.
+    pub(super) async fn tell(
+        &self,
+        path: &str,
+        told: Told<'_>,
+        patience: Duration,
+    ) -> Result<(), Refusal> {
+        let (client, number) = self.client().await;
+        let (method, since) = (told.method(), Instant::now());
+        let said = timeout(patience, say(client, path, told)).await;
+        let said = said.unwrap_or_else(|_| Err("the API does not answer".into()));
+        self.asked(method, said.as_ref().ok().map(|(code, _)| *code), since);
+        let (code, body) = said.map_err(Refusal::Silence)?;
+        if (200..300).contains(&code) {
+            return Ok(());
+        }
+        if code == 401 {
+            self.renew(number, Duration::ZERO).await;
+        }
+        Err(Refusal::Answer(code, format!("{code}: {}", words(&body))))
     }
 
     /// Puts a new client in the place of one that failed, if that one is old enough.
@@ -163,6 +184,52 @@ impl Connection {
             Err(error) => tracing::warn!("{error}; the credentials read before stay in use"),
         }
     }
+}
+
+/// What is written to the API.
+pub(super) enum Told<'t> {
+    /// A new object.
+    Created(Vec<u8>),
+    /// Fields of one that is there.
+    Merged {
+        /// Its name.
+        name: &'t str,
+        /// The fields.
+        patch: Value,
+    },
+}
+
+impl Told<'_> {
+    fn method(&self) -> &'static str {
+        match self {
+            Told::Created(_) => "POST",
+            Told::Merged { .. } => "PATCH",
+        }
+    }
+}
+
+/// Why something is not written.
+pub(super) enum Refusal {
+    /// The server's code and words.
+    Answer(u16, String),
+    /// There was no answer.
+    Silence(String),
+}
+
+/// Sends an object; the code of the answer and its body.
+async fn say(client: Client, path: &str, told: Told<'_>) -> Result<(u16, Vec<u8>), String> {
+    let request = kube::core::Request::new(path);
+    let request = match told {
+        Told::Created(object) => request.create(&PostParams::default(), object),
+        Told::Merged { name, patch } => {
+            request.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        }
+    };
+    let request = request.map_err(|error| chain(&error))?.map(Body::from);
+    let answer = client.send(request).await.map_err(|error| cause(&error))?;
+    let code = answer.status().as_u16();
+    let body = answer.into_body().collect().await.map_err(|error| cause(&error))?;
+    Ok((code, body.to_bytes().into()))
 }
 
 /// What comes before the body of an answer.

@@ -9,22 +9,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::events::v1::{Event as Posted, EventSeries};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use k8s_openapi::jiff::Timestamp;
-use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams};
+use jiff::Timestamp;
 use model::ObjectRef;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::ApiSource;
 use super::backoff::Backoff;
-use super::connection::Connection;
-use crate::error::chain;
+use super::connection::{Connection, Refusal, Told};
 
+/// The API's path of Events, up to the namespace.
+const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces";
 /// How many Events may wait for the API.
 const WAITING: usize = 256;
 /// How many may come at once.
@@ -147,7 +144,7 @@ struct Poster {
     node: Arc<str>,
     backoff: Backoff,
     /// What was posted of late.
-    series: BTreeMap<Event, (Posted, Instant)>,
+    series: BTreeMap<Event, (Value, Instant)>,
     /// Whether the last attempt failed, which is said once.
     silenced: bool,
 }
@@ -208,82 +205,69 @@ impl Poster {
             Some(posted) => again(posted),
             None => first(event, &self.node),
         };
-        let name = posted.metadata.name.clone().unwrap_or_default();
-        let space = posted.metadata.namespace.as_deref().unwrap_or("default");
-        let (client, number) = self.connection.client().await;
-        let events: Api<Posted> = Api::namespaced(client, space);
-        let asked = tokio::time::Instant::now();
-        let answer = timeout(PATIENCE, async {
-            if known {
-                let series = serde_json::json!({ "series": posted.series });
-                events.patch(&name, &PatchParams::default(), &Patch::Merge(series)).await
-            } else {
-                events.create(&PostParams::default(), &posted).await
-            }
-        })
-        .await;
-        let (method, success) = if known { ("PATCH", 200) } else { ("POST", 201) };
-        let code = match &answer {
-            Ok(Ok(_)) => Some(success),
-            Ok(Err(kube::Error::Api(status))) => Some(status.code),
-            _ => None,
+        let text = |field: &str| posted["metadata"][field].as_str().unwrap_or_default();
+        let path = format!("{EVENTS}/{}/events", text("namespace"));
+        let told = if known {
+            Told::Merged { name: text("name"), patch: json!({ "series": posted["series"] }) }
+        } else {
+            Told::Created(posted.to_string().into_bytes())
         };
-        self.connection.asked(method, code, asked);
-        match answer {
-            Ok(Ok(_)) => {}
+        match self.connection.tell(&path, told, PATIENCE).await {
+            Ok(()) => {}
             // Another node, or an earlier run, has said it.
-            Ok(Err(kube::Error::Api(status))) if status.code == 409 && event.of_cluster => {}
+            Err(Refusal::Answer(409, _)) if event.of_cluster => {}
             // It has expired: the next one begins a series.
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 && known => {
+            Err(Refusal::Answer(404, why)) if known => {
                 self.series.remove(event);
-                return Err(Failure::Passing(status.to_string()));
+                return Err(Failure::Passing(why));
             }
-            Ok(Err(kube::Error::Api(status))) if status.code == 401 => {
-                self.connection.renew_after_refusal(number).await;
-                return Err(Failure::Passing(status.to_string()));
+            Err(Refusal::Answer(code, why)) if code < 500 && code != 401 && code != 429 => {
+                return Err(Failure::Final(why));
             }
-            Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {
-                return Err(Failure::Final(status.to_string()));
+            Err(Refusal::Answer(_, why) | Refusal::Silence(why)) => {
+                return Err(Failure::Passing(why));
             }
-            Ok(Err(error)) => return Err(Failure::Passing(chain(&error))),
-            Err(_) => return Err(Failure::Passing("the API does not answer".into())),
         }
         self.series.insert(event.clone(), (posted, now));
         Ok(())
     }
 }
 
-/// An Event as it is posted first.
-fn first(event: &Event, node: &str) -> Posted {
+/// An Event (`events.k8s.io/v1`) as it is posted first.
+fn first(event: &Event, node: &str) -> Value {
     let regarding = reference(&event.object);
     let now = Timestamp::now();
-    let object = regarding.name.clone().unwrap_or_default();
     let suffix =
         if event.of_cluster { fingerprint(event) } else { format!("{:x}", now.as_nanosecond()) };
-    Posted {
-        metadata: ObjectMeta {
-            name: Some(format!("{object}.{suffix}")),
-            // Events of objects without a namespace belong into this one.
-            namespace: Some(regarding.namespace.clone().unwrap_or_else(|| "default".into())),
-            ..ObjectMeta::default()
-        },
-        type_: Some(format!("{:?}", event.severity)),
-        reason: Some(event.reason.to_string()),
-        action: Some(event.action.into()),
-        note: Some(cut(&event.note)),
-        event_time: Some(MicroTime(now)),
-        regarding: Some(regarding),
-        reporting_controller: Some("pointsman".into()),
-        reporting_instance: Some(node.into()),
-        ..Posted::default()
-    }
+    let name = format!("{}.{suffix}", regarding["name"].as_str().unwrap_or_default());
+    // Events of objects without a namespace belong into this one.
+    let namespace = regarding["namespace"].as_str().unwrap_or("default");
+    json!({
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": { "name": name, "namespace": namespace },
+        "type": format!("{:?}", event.severity),
+        "reason": event.reason,
+        "action": event.action,
+        "note": cut(&event.note),
+        "eventTime": micro_time(now),
+        "regarding": regarding,
+        "reportingController": "pointsman",
+        "reportingInstance": node,
+    })
 }
 
 /// The same, once more.
-fn again(mut posted: Posted) -> Posted {
-    let count = posted.series.map_or(1, |series| series.count) + 1;
-    posted.series = Some(EventSeries { count, last_observed_time: MicroTime(Timestamp::now()) });
+fn again(mut posted: Value) -> Value {
+    let count = posted["series"]["count"].as_u64().unwrap_or(1) + 1;
+    let last = micro_time(Timestamp::now());
+    posted["series"] = json!({ "count": count, "lastObservedTime": last });
     posted
+}
+
+/// `MicroTime` of the API.
+fn micro_time(time: Timestamp) -> String {
+    format!("{time:.6}")
 }
 
 /// The same for all who say the same.
@@ -300,9 +284,9 @@ fn cut(note: &str) -> String {
     format!("{}…", &note[..end])
 }
 
-fn reference(object: &ObjectRef) -> ObjectReference {
+fn reference(object: &ObjectRef) -> Value {
     let (namespace, name) = match object.name.split_once('/') {
-        Some((namespace, name)) => (Some(namespace.to_owned()), name),
+        Some((namespace, name)) => (Some(namespace), name),
         None => (None, &*object.name),
     };
     let api_version = match object.kind {
@@ -311,15 +295,15 @@ fn reference(object: &ObjectRef) -> ObjectReference {
         "ClusterNetworkPolicy" => "policy.networking.k8s.io/v1alpha2",
         _ => "v1",
     };
-    ObjectReference {
-        api_version: Some(api_version.into()),
-        kind: Some(object.kind.into()),
-        name: Some(name.into()),
-        namespace,
-        // `kubectl describe node` looks for Events by this, as the kubelet writes them.
-        uid: (object.kind == "Node").then(|| name.to_owned()),
-        ..ObjectReference::default()
+    let mut reference = json!({ "apiVersion": api_version, "kind": object.kind, "name": name });
+    if let Some(namespace) = namespace {
+        reference["namespace"] = namespace.into();
     }
+    if object.kind == "Node" {
+        // `kubectl describe node` looks for Events by this, as the kubelet writes them.
+        reference["uid"] = name.into();
+    }
+    reference
 }
 
 #[cfg(test)]

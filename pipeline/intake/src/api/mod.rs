@@ -11,6 +11,7 @@ mod events;
 mod follow;
 mod item;
 mod kind;
+mod kubeconfig;
 mod list;
 mod policy;
 mod state;

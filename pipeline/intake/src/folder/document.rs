@@ -174,8 +174,7 @@ impl Document<'_> {
             let message = format!("expected UTF-8 text, found the byte 0x{found:02x}");
             Fault { place: Place { line, ..place.clone() }, message }
         })?;
-        let value: Value = serde_saphyr::from_str_with_options(text, options(text.len()))
-            .map_err(|error| self.fault(&error, &place))?;
+        let value = yaml(text).map_err(|error| self.fault(&error, &place))?;
         let lines = value.get("items").map(|_| item_lines(text)).unwrap_or_default();
         let lines: Vec<_> = lines.into_iter().map(|line| line + self.first_line - 1).collect();
         found.take(value, place, &lines);
@@ -199,6 +198,11 @@ impl Document<'_> {
         };
         Fault { place: Place { line, ..place.clone() }, message }
     }
+}
+
+/// One YAML document as a plain value.
+pub(crate) fn yaml(text: &str) -> Result<Value, YamlError> {
+    serde_saphyr::from_str_with_options(text, options(text.len()))
 }
 
 /// The limits of the parser, in keeping with the size of the text: a list of a big cluster is long,

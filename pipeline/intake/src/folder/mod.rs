@@ -23,6 +23,7 @@ use serde_json::Value;
 
 use self::allocation::Draft;
 pub use self::document::Place;
+pub(crate) use self::document::yaml;
 use self::manifest::{FileContents, Files, Key, Kind, Manifest};
 use crate::convert::{self, Names};
 use crate::endpoint_controller::{self, Pod};

@@ -63,11 +63,6 @@ async fn a_rotated_token_counts_at_once() {
     server.accept_only("Bearer old");
     // The path is relative to the kubeconfig.
     let config = folder.write("config", &kubeconfig(&server.url, "", "tokenFile: token"));
-    let token = folder.0.join("token");
-    let config = std::fs::read_to_string(&config)
-        .map(|text| text.replace("tokenFile: token", &format!("tokenFile: {}", token.display())))
-        .map(|text| folder.write("config", &text))
-        .unwrap();
     server.say(
         SERVICES,
         Ask::StreamList,
