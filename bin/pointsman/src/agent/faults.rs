@@ -118,7 +118,8 @@ fn survives<D: Dataplane>(dataplane: D, mode: Mode, on: &AtomicBool, holds: impl
     let (_foreign, foreign) = mpsc::unbounded_channel();
     let (_orders, orders) = mpsc::unbounded_channel();
     let (_decision, decision) = watch::channel(None);
-    let inputs = Inputs { deliveries: source, foreign, orders, decision };
+    let (_denied, denied) = mpsc::channel(1);
+    let inputs = Inputs { deliveries: source, foreign, orders, decision, denied };
     let troubles = || {
         let failures = match mode {
             Mode::Iptables => "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
