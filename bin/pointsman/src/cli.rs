@@ -47,6 +47,9 @@ pub(crate) enum Command {
     /// Look for what will hurt, in a folder of manifests or a live cluster
     #[command(after_help = crate::cli_lint::EXAMPLES)]
     Lint(crate::cli_lint::LintArguments),
+    /// Write what a bug report needs into one file: objects, rules, connections, verdicts
+    #[command(after_help = crate::cli_capture::EXAMPLES)]
+    Capture(crate::cli_capture::CaptureArguments),
     #[cfg(feature = "lab")]
     /// A small cluster on this machine, made of network namespaces: for learning and for trying
     Lab(crate::cli_lab::LabArguments),

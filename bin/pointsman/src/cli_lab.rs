@@ -1,8 +1,11 @@
 //! What may be said to `pointsman lab`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+
+use crate::cli_capture::CaptureForm;
 
 /// `pointsman lab`
 #[derive(Args, Debug)]
@@ -28,6 +31,11 @@ pub(crate) enum LabCommand {
     Shell(ShellArguments),
     /// Play the lesson of the README in a lab of its own, and check every answer
     Demo(DemoArguments),
+    /// Write a lab into one file: objects, rules, connections and verdicts of every node
+    Capture(CaptureArguments),
+    /// Bring a capture up as a lab, and hold its verdicts against those of the file
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay(ReplayArguments),
     /// Be a lab (`up` starts this in the background)
     #[command(hide = true)]
     Hold(UpArguments),
@@ -40,6 +48,14 @@ Examples:
 
 Standard output is what a shell needs to use the lab. Exit codes: 0 it is up, 1 it could not be \
 started (nothing is left of it), 2 wrong usage.";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  pointsman lab capture --out report.json; pointsman lab replay report.json --name again
+  pointsman capture --kubeconfig ~/.kube/config --node worker-1 --out report.json   # on the node
+
+EndpointSlices are those of the file, and no controller changes them. Exit codes: 0 every verdict is as \
+captured, 1 it is not (the lab stands) or the lab could not be started, 2 wrong usage.";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -74,6 +90,28 @@ pub(crate) struct UpArguments {
     /// IPv4 and IPv6
     #[arg(long)]
     pub(crate) dual_stack: bool,
+    /// Begin with the objects of this file
+    #[arg(long, hide = true)]
+    pub(crate) objects: Option<PathBuf>,
+}
+
+/// `pointsman lab capture`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CaptureArguments {
+    #[command(flatten)]
+    pub(crate) lab: NameArguments,
+    #[command(flatten)]
+    pub(crate) form: CaptureForm,
+}
+
+/// `pointsman lab replay`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ReplayArguments {
+    #[command(flatten)]
+    pub(crate) lab: NameArguments,
+    /// What `capture` has written
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 /// The modes of a lab's agents.
@@ -123,5 +161,5 @@ pub(crate) struct ShellArguments {
 pub(crate) struct DemoArguments {
     /// Play another text than the README's lesson
     #[arg(long, value_name = "FILE")]
-    pub(crate) script: Option<std::path::PathBuf>,
+    pub(crate) script: Option<PathBuf>,
 }

@@ -4,6 +4,7 @@
 mod agent;
 mod cli;
 mod cli_can;
+mod cli_capture;
 mod cli_explain;
 #[cfg(feature = "lab")]
 mod cli_lab;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Lint(arguments) => {
             return answered(commands::lint::run(&arguments), commands::lint::UNREAD);
         }
+        Command::Capture(arguments) => commands::capture::run(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Render(arguments) => commands::render::run(&arguments),
         Command::Status(arguments) => commands::status::run(&arguments),

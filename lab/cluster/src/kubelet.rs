@@ -26,6 +26,9 @@ const DRAIN: Duration = Duration::from_millis(300);
 /// by it, where without it their packets would be lost.
 const AFTERGLOW: Duration = Duration::from_millis(500);
 
+/// By this annotation a Pod asks for the number by which its addresses end.
+pub const NUMBER_ANNOTATION: &str = "lab.pointsman.example/number";
+
 /// The kubelets of all Nodes.
 pub(crate) struct Kubelet {
     store: Store,
@@ -155,13 +158,19 @@ impl Kubelet {
         })
     }
 
-    /// The number after the last one that no Pod of the Node has.
+    /// The number that the Pod asks for, if nobody has it; else the one after the last that no Pod of
+    /// the Node has.
     fn free_number(&mut self, node: &str, pod: &Object) -> Result<u8, LabError> {
         let last = self.numbers.get(node).copied().unwrap_or(1);
         let order = (last + 1..=254).chain(2..=last);
         let taken = |number: &u8| {
             self.running.values().any(|one| one.node == node && one.number == Some(*number))
         };
+        let asked = pod["metadata"]["annotations"][NUMBER_ANNOTATION].as_str();
+        let asked = asked.and_then(|text| text.parse().ok()).filter(|number| *number > 0);
+        if let Some(number) = asked.filter(|number| !taken(number)) {
+            return Ok(number);
+        }
         let free = order.into_iter().find(|number| !taken(number));
         let problem = "its node has no address left for another Pod";
         let full = || LabError::Description { name: name(pod).to_owned(), problem };

@@ -38,6 +38,7 @@ use tokio::runtime::Handle;
 use tracing::warn;
 
 pub use error::ClusterError;
+pub use kubelet::NUMBER_ANNOTATION;
 pub use nodes::node_name;
 
 use kubelet::{Kubelet, lock, place_of};

@@ -1,6 +1,7 @@
 //! One verb each.
 
 pub(crate) mod can;
+pub(crate) mod capture;
 pub(crate) mod cleanup;
 pub(crate) mod explain;
 #[cfg(feature = "lab")]

@@ -5,5 +5,6 @@
 mod lesson;
 mod life;
 mod places;
+mod report;
 mod scenarios;
 mod stage;

@@ -45,6 +45,11 @@ impl Stage {
         self.home.join("pointsman-run/pointsman/labs").join(lab)
     }
 
+    /// A file where shell lines are run.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.home.join(name)
+    }
+
     /// A shell line in which `pointsman` is the program.
     pub(crate) fn shell(&self, line: &str) -> Output {
         let run = self.home.join("pointsman-run");

@@ -13,6 +13,7 @@ mod item;
 mod kind;
 mod kubeconfig;
 mod list;
+mod objects;
 mod policy;
 mod state;
 mod watch;
@@ -29,6 +30,7 @@ pub use config::ApiOptions;
 pub use connection::{Request, RequestObserver};
 pub use events::{Event, EventQueue, EventSink, Severity, event_queue};
 pub use kind::Kind;
+pub use objects::Objects;
 pub use policy::{NetworkPolicyMode, PolicyDecision};
 pub use state::{WatchState, WatchStates};
 

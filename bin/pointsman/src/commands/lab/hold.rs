@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use super::agents::Agent;
 use super::control::{Answer, Door, Question, Status};
+use super::load;
 use crate::cli_lab::UpArguments;
 use crate::commands::run::runtime;
 use crate::journal;
@@ -73,8 +74,11 @@ async fn live(arguments: &UpArguments) -> Result<()> {
         server_port: address.port(),
         ..StoreOptions::default()
     })?;
+    let captured = arguments.objects.as_deref().map(load::read).transpose()?.unwrap_or_default();
+    load::objects(&store, &captured)?;
     let handle = tokio::runtime::Handle::current();
     let cluster = Cluster::start(store.clone(), options, &handle)?;
+    load::labels(&store, &captured)?;
     serve_api(api, address, &store, &cluster)?;
     let mut agents = start_agents(&cluster, address, arguments)?;
     let ended = tokio::select! {

@@ -45,7 +45,8 @@ pub(super) fn demo(arguments: &DemoArguments) -> Result<()> {
     let folder = Folder::of(&format!("demo-{}", std::process::id()))?;
     let lab = NameArguments { name: folder.name.clone() };
     let (nodes, mode) = (2, LabMode::Iptables);
-    start_holder(&folder, &UpArguments { lab, nodes, mode, ipv6: false, dual_stack: false })?;
+    let (ipv6, dual_stack, objects) = (false, false, None);
+    start_holder(&folder, &UpArguments { lab, nodes, mode, ipv6, dual_stack, objects })?;
     let played = play(&steps, &folder);
     end(&folder)?;
     played?;

@@ -5,11 +5,14 @@
 //! ([`folder`]): the kubeconfig, the log, and a socket that answers questions ([`control`]).
 
 mod agents;
+mod capture;
 mod control;
 mod enter;
 mod folder;
 mod hold;
 mod lesson;
+mod load;
+mod replay;
 mod up;
 
 use anyhow::Result;
@@ -26,6 +29,8 @@ pub(crate) fn run(arguments: &LabArguments) -> Result<()> {
         }
         LabCommand::Shell(arguments) => enter::shell(&arguments.lab.name, &arguments.place),
         LabCommand::Demo(arguments) => lesson::demo(arguments),
+        LabCommand::Capture(arguments) => capture::capture(arguments),
+        LabCommand::Replay(arguments) => replay::replay(arguments),
         LabCommand::Hold(arguments) => hold::hold(arguments),
     }
 }

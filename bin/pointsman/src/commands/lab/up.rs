@@ -1,5 +1,6 @@
 //! `pointsman lab up`, `down` and `status`.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -23,6 +24,11 @@ pub(super) fn up(arguments: &UpArguments) -> Result<()> {
     let start = Instant::now();
     let folder = Folder::of(&arguments.lab.name)?;
     let status = start_holder(&folder, arguments)?;
+    say_up(&folder, &status, start)
+}
+
+/// Says how a lab that stands is reached.
+pub(super) fn say_up(folder: &Folder, status: &Status, start: Instant) -> Result<()> {
     let took = start.elapsed();
     let kubeconfig = folder.file("kubeconfig");
     let mut shell = std::io::stdout().lock();
@@ -83,6 +89,10 @@ fn spawn(folder: &Folder, arguments: &UpArguments, log: OwnedFd) -> Result<Child
     words.extend(["--mode", arguments.mode.word()]);
     words.extend(arguments.ipv6.then_some("--ipv6"));
     words.extend(arguments.dual_stack.then_some("--dual-stack"));
+    let mut words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+    if let Some(path) = &arguments.objects {
+        words.extend(["--objects".into(), path.into()]);
+    }
     let mut holder = lab::sandbox::reexec(words)?;
     holder.current_dir("/");
     holder.stdin(Stdio::from(OwnedFd::from(api)));
