@@ -11,7 +11,7 @@
 //! store; everything else that controllers do is left to them.
 //!
 //! What it does not do: authentication, TLS, admission webhooks, OpenAPI schemas (`kubectl
-//! explain`), `metadata.managedFields`, protocol buffers in answers, `exec`, `logs`, persistence.
+//! explain`), `metadata.managedFields`, protocol buffers in answers, `exec`, persistence.
 //!
 //! ```
 //! use lab_api::{Store, StoreOptions, WatchOptions, WriteOptions, resource};
@@ -34,6 +34,7 @@ mod defaults;
 mod discovery;
 mod error;
 mod go_text;
+mod log;
 mod object;
 mod patch;
 mod protobuf;

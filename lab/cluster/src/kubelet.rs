@@ -16,7 +16,7 @@ use tracing::warn;
 use crate::image::{Behaviour, Readiness};
 use crate::json::{is_going, name, namespace, number, text, uid};
 use crate::pod_status::{Seen, status};
-use crate::server::Servers;
+use crate::server::{PodLog, Servers};
 use crate::snapshot::list;
 
 /// How long a Pod that was told to end goes on serving: long enough for every proxy to learn it.
@@ -143,7 +143,9 @@ impl Kubelet {
         let at = lab.at(place.as_deref().unwrap_or(&node))?.clone();
         drop(lab);
         let face = (name(pod), &node[..]);
-        let servers = Servers::start(&self.runtime, &at, face, &addresses, &behaviour, own_network);
+        let log = PodLog { store: self.store.clone(), uid: uid(pod).to_owned() };
+        let servers =
+            Servers::start(&self.runtime, &at, face, &addresses, &behaviour, own_network, log);
         Ok(Running {
             key: (namespace(pod).to_owned(), name(pod).to_owned()),
             node,
@@ -218,6 +220,7 @@ impl Kubelet {
     }
 
     fn take_down(&mut self, uid: &str) {
+        self.store.forget(uid);
         let place = self.running.remove(uid).and_then(|running| running.place);
         if let Some(place) = place
             && let Err(error) = lock(&self.lab).remove_pod(&place)

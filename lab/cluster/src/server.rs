@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lab::Namespace;
+use lab_api::Store;
 use model::Protocol;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -32,6 +33,20 @@ struct Face {
     name: String,
     node: String,
     delay: Duration,
+    log: PodLog,
+}
+
+/// Where a Pod's lines go.
+#[derive(Clone, Debug)]
+pub(crate) struct PodLog {
+    pub(crate) store: Store,
+    pub(crate) uid: String,
+}
+
+impl PodLog {
+    fn say(&self, line: String) {
+        self.store.say(&self.uid, line);
+    }
 }
 
 /// The servers of one Pod. Dropping it closes their ports and their connections.
@@ -57,9 +72,10 @@ impl Servers {
         addresses: &[IpAddr],
         behaviour: &Behaviour,
         own_network: bool,
+        log: PodLog,
     ) -> Self {
         let delay = behaviour.delay;
-        let face = Arc::new(Face { name: name.to_owned(), node: node.to_owned(), delay });
+        let face = Arc::new(Face { name: name.to_owned(), node: node.to_owned(), delay, log });
         let mut servers = Self { tasks: Vec::new(), _sctp: Vec::new() };
         if behaviour.refusing {
             return servers;
@@ -72,8 +88,13 @@ impl Servers {
                     other => *other,
                 };
                 let started = servers.listen(runtime, at, &face, *port, (listened, *address));
-                if let Err(error) = started {
-                    warn!(pod = name, "port {}/{}: {error}", port.number, port.protocol);
+                let Port { number, protocol } = port;
+                match started {
+                    Ok(()) => face.log.say(format!("listening on {address} {number}/{protocol}")),
+                    Err(error) => {
+                        face.log.say(format!("cannot listen on {number}/{protocol}: {error}"));
+                        warn!(pod = name, "port {number}/{protocol}: {error}");
+                    }
                 }
             }
         }
@@ -128,6 +149,7 @@ async fn datagrams(socket: UdpSocket, own: SocketAddr, face: Arc<Face>) {
         while answers.try_join_next().is_some() {}
         answers.spawn(async move {
             tokio::time::sleep(face.delay).await;
+            face.log.say(format!("UDP {client} -> {own}"));
             // A client that is gone already gets no answer, and needs none.
             let _ = socket.send_to(face.line(own, client).as_bytes(), client).await;
         });
@@ -163,6 +185,7 @@ async fn answer(mut stream: TcpStream, client: SocketAddr, face: &Face) -> io::R
         Err(_elapsed) => false,
     };
     tokio::time::sleep(face.delay).await;
+    face.log.say(format!("{} {client} -> {own}", if speaks_http { "HTTP" } else { "TCP" }));
     if speaks_http {
         let body = face.page(own, client);
         let head = format!(

@@ -40,6 +40,37 @@ fn each_place_has_its_own_network_name_and_exit_code() {
 }
 
 #[test]
+fn pods_say_who_asked_them() {
+    let stage = Stage::new();
+    stage.good("pointsman lab up");
+    app(&stage);
+    let client = stage.kubectl("lab", "get pod client -o jsonpath={.status.podIP}");
+    stage.kubectl("lab", "run server --image=echo");
+    stage.kubectl("lab", "wait --for=condition=Ready pod/server --timeout=20s");
+    let server = stage.kubectl("lab", "get pod server -o jsonpath={.status.podIP}");
+    let said = stage.kubectl("lab", "logs server");
+    assert!(said.starts_with(&format!("listening on {server} 8080/TCP\n")), "{said}");
+    // Who follows sees what comes, and the end of the Pod.
+    let kubectl = std::env::var("POINTSMAN_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
+    let kubeconfig = stage.folder("lab").join("kubeconfig");
+    let followed = stage.good(&format!(
+        "export KUBECONFIG={}; {kubectl} logs -f --tail=1 server > followed & sleep 1; \
+         pointsman lab exec pod/client -- curl -s {server}:8080; \
+         {kubectl} delete pod server --now; wait; cat followed",
+        kubeconfig.display()
+    ));
+    let line = format!("HTTP {client}:");
+    let heard = followed.lines().filter(|said| said.starts_with(&line)).collect::<Vec<_>>();
+    assert!(heard.len() == 1 && heard[0].ends_with(&format!("-> {server}:8080")), "{followed}");
+    let kubectl =
+        |words: &str| stage.bad(&format!("KUBECONFIG={} {kubectl} {words}", kubeconfig.display()));
+    assert!(kubectl("logs server").contains("pods \"server\" not found"));
+    let said = kubectl("logs client -c absent");
+    assert!(said.contains("container absent is not valid for pod client"), "{said}");
+    stage.good("pointsman lab down");
+}
+
+#[test]
 fn every_pod_has_a_fair_share_by_every_name_and_family() {
     let stage = Stage::new();
     for family in ["", "--ipv6", "--dual-stack"] {

@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 use super::accept::{Form, form};
 use super::answer::{self, Answer, json as answer_json, nowhere, refusal};
 use super::body;
+use super::logs;
 use super::request::{Query, Target};
 use super::scale::{self, Wish};
 use super::statics;
 use super::watch::{self, Look};
 use crate::object::{self, text};
 use crate::patch::Patch;
+use crate::resource::PODS;
 use crate::schema::{DELETE_OPTIONS, SCALE};
 use crate::store::{DeleteOptions, Propagation, Store, WriteOptions, Written};
 use crate::table::{Include, partial, table};
@@ -106,6 +108,10 @@ impl Handler {
                 self.change(call, form, name, None)
             }
             (&Method::DELETE, Some(name), None) => self.delete(call, name),
+            (&Method::GET, Some(name), Some("log")) if *call.target.resource == PODS => {
+                let pod = self.store.get(&PODS, call.namespace(), name)?;
+                logs::answer(&self.store, &pod, &call.query)
+            }
             (_, Some(name), Some(subresource)) => self.part(call, form, name, subresource),
             _ => Err(ApiError::MethodNotAllowed),
         }

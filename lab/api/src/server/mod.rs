@@ -4,6 +4,7 @@ mod accept;
 mod answer;
 mod body;
 mod handle;
+mod logs;
 mod open_api_v2;
 mod request;
 mod scale;

@@ -20,6 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_json::Value;
 
+use crate::log::Logs;
 use crate::{ApiError, Resource};
 use state::State;
 
@@ -69,6 +70,7 @@ pub struct Store {
 struct Shared {
     options: StoreOptions,
     state: Mutex<State>,
+    logs: Arc<Logs>,
     /// The newest resourceVersion, for those who wait for a change.
     newest: tokio::sync::watch::Sender<u64>,
 }
@@ -82,7 +84,9 @@ impl Store {
     pub fn new(options: StoreOptions) -> Result<Self, ApiError> {
         let state = Mutex::new(State::new(options.history));
         let (newest, _) = tokio::sync::watch::channel(0);
-        let store = Self { shared: Arc::new(Shared { options, state, newest }) };
+        let store = Self {
+            shared: Arc::new(Shared { options, state, logs: Arc::new(Logs::new()), newest }),
+        };
         store.bootstrap()?;
         Ok(store)
     }
@@ -104,6 +108,20 @@ impl Store {
         name: &str,
     ) -> Result<Object, ApiError> {
         self.lock().get(resource, namespace, name)
+    }
+
+    /// Adds a line to what a Pod said.
+    pub fn say(&self, uid: &str, line: String) {
+        self.shared.logs.say(uid, line);
+    }
+
+    /// Drops what a Pod said, and ends whoever reads on.
+    pub fn forget(&self, uid: &str) {
+        self.shared.logs.forget(uid);
+    }
+
+    pub(crate) fn logs(&self) -> Arc<Logs> {
+        Arc::clone(&self.shared.logs)
     }
 
     /// The newest resourceVersion.
