@@ -20,6 +20,6 @@ pub mod traffic;
 pub use case::{Case, Expect, ExpectedNotice, Masquerade, Otherwise, PacketFile, cases, folder};
 pub use flow::Probe;
 pub use memory::Memory;
-pub use nftables::Nftables;
+pub use nftables::{Nftables, Policies, of_policies};
 pub use settings::{HostSettings, Settings};
 pub use state::{Cumulative, State, json, nftables_text, text};

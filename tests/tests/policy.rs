@@ -9,11 +9,17 @@ mod policy_world;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use explain::nftables::trace_policy;
 use explain::policy::{Path, PolicyPacket, Traffic, Why, evaluate, judge};
-use model::{Change, Cluster, Family, Host, HostAddress, NetworkPolicy, Owner, Protocol};
+use model::{
+    Change, Cluster, Direction, Family, Host, HostAddress, NetworkPolicy, Owner, Protocol,
+};
+use plan::policy::PolicyIntent;
 use plan::{Config, Planner, PolicyOptions};
+use pointsman_tests::{Policies, of_policies};
 use policy_world::some_change;
 use proptest::prelude::*;
+use render::nftables::{self, policy::Rendered};
 
 const ADDRESSES: [&str; 10] = [
     "10.77.1.1",
@@ -78,10 +84,42 @@ fn without_pods(why: &Why) -> Why {
     if *why == Why::NoPod { Why::NoPolicy } else { why.clone() }
 }
 
+/// What the rules of nftables mode do with a packet, against what the plan says of it.
+fn walk(intent: &PolicyIntent, rules: &nftables::Ruleset, host: &Host, packet: &PolicyPacket) {
+    let ruled = evaluate(intent, packet);
+    let walked = trace_policy(rules, host, packet).unwrap();
+    // What stands in the renderer's documentation: an address that is held back is not known from
+    // another one there.
+    let holds =
+        |direction| intent.held.as_ref().is_some_and(|it| it.holds(packet.source, direction));
+    let held_from_itself = ruled.egress == Why::Itself && Direction::ALL.into_iter().any(holds);
+    let expected = ruled.passes() && !held_from_itself;
+    let steps: Vec<String> = walked.steps.iter().map(|it| it.rule.clone()).collect();
+    assert_eq!(walked.passes, expected, "{packet:?}: {ruled:?}, {steps:#?}");
+    if walked.passes {
+        return;
+    }
+    let last = &walked.steps.last().unwrap().chain;
+    let end = match (&ruled.egress, &ruled.ingress) {
+        (Why::Held | Why::Itself, _) => "policy-held-",
+        (_, None) => "policy-deny-egress",
+        (_, Some(Why::Held)) => "policy-held-ingress",
+        _ => "policy-deny-ingress",
+    };
+    assert!(last.starts_with(end), "{packet:?}: {ruled:?}, and {last} drops it");
+}
+
 /// Holds the two answers together; returns how many packets of each kind of answer there were.
 fn agree(cluster: &Cluster, planner: &Planner, config: &Config) -> BTreeMap<&'static str, usize> {
     let mut kinds = BTreeMap::new();
-    for packet in packets() {
+    let options = nftables::Options { policy_log: Some(7), ..nftables::Options::default() };
+    let intent = &planner.intent().policy;
+    let rules = of_policies(nftables::policy::part(intent, &options), options);
+    for mut packet in packets() {
+        walk(intent, &rules, cluster.host(), &packet);
+        packet.established = true;
+        walk(intent, &rules, cluster.host(), &packet);
+        packet.established = false;
         let told = judge(cluster, &config.network_policy, Some("alpha"), &packet);
         let ruled = evaluate(&planner.intent().policy, &packet);
         let context = format!("{packet:?}: {told:?} and {ruled:?}");
@@ -114,12 +152,18 @@ fn live(batches: Vec<Vec<Change>>, config: &Config) -> BTreeMap<&'static str, us
     let mut planner = Planner::new(config.clone());
     let mut cluster = Cluster::default();
     let mut kinds = BTreeMap::new();
+    let mut policies = Policies::default();
     for batch in [vec![host()]].into_iter().chain(batches) {
         let mut owners: BTreeSet<Owner> = BTreeSet::new();
         for change in batch {
             owners.extend(cluster.apply(change));
         }
         planner.update(&cluster, &owners);
+        let (changes, intent) = (planner.take_policy_changes(), &planner.intent().policy);
+        let options = nftables::Options::default();
+        policies.update(intent, &changes, &options);
+        assert_eq!(*policies.memory(), nftables::policy::part(intent, &options));
+        assert_eq!(*policies.rendered(), Rendered::of(intent, &options));
         for (kind, count) in agree(&cluster, &planner, config) {
             *kinds.entry(kind).or_default() += count;
         }

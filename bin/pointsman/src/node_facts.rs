@@ -89,8 +89,8 @@ fn nftables(needs: &NftablesNeeds) -> Result<TableHeld, sync::Error> {
 
 /// The endpoint that nftables mode remembers the client by.
 fn remembered(needs: &NftablesNeeds, packet: &Packet) -> Result<Vec<SocketAddr>, sync::Error> {
-    let sticky = |set: SetName| matches!(set, SetName::StickyEndpoints(..));
-    if !needs.elements.keys().any(|id| sticky(id.set)) {
+    let sticky = |set: &SetName| matches!(set, SetName::StickyEndpoints(..));
+    if !needs.elements.keys().any(|id| sticky(&id.set)) {
         return Ok(Vec::new());
     }
     let mut reader = sync::table::Reader::open()?;
@@ -99,7 +99,7 @@ fn remembered(needs: &NftablesNeeds, packet: &Packet) -> Result<Vec<SocketAddr>,
     let kept = needs
         .elements
         .iter()
-        .find(|(id, _)| sticky(id.set) && id.key.last() == Some(&Value::EndpointId(number)));
+        .find(|(id, _)| sticky(&id.set) && id.key.last() == Some(&Value::EndpointId(number)));
     Ok(kept.and_then(|(_, content)| backend(&content.data)).into_iter().collect())
 }
 

@@ -266,7 +266,11 @@ fn families_do_not_mix_and_no_rules_let_everything_pass() {
     let host = world.cluster.host();
     let nothing = Trace { verdict: Verdict::Pass, steps: vec![] };
     assert_eq!(trace_nftables(&rules(&world), host, &mixed).unwrap(), nothing);
-    let empty = Ruleset { parts: Default::default(), options: Options::default() };
+    let empty = Ruleset {
+        parts: Default::default(),
+        policy: Default::default(),
+        options: Options::default(),
+    };
     for from in [POD, NODE, CLIENT] {
         let packet = packet(&world, from, VIP, 80);
         assert_eq!(trace_nftables(&empty, host, &packet).unwrap(), nothing);
@@ -384,7 +388,7 @@ fn rules_that_the_kernel_would_refuse_are_errors() {
         ),
         (
             "services",
-            vec![Statement::Dispatch { key: Place::NodePort.key(), map: dispatch }],
+            vec![Statement::Dispatch { key: Place::NodePort.key(), map: dispatch.clone() }],
             "other keys",
         ),
         (
@@ -426,7 +430,7 @@ fn elements_that_hold_the_wrong_thing_are_errors() {
         (Data::Verdict(nftables::Verdict::Reject), "cannot reject"),
         (Data::Nothing, "holds no verdict"),
     ] {
-        let made = Made::new().element(outside, key(), data);
+        let made = Made::new().element(outside.clone(), key(), data);
         let error = made.from(CLIENT).unwrap_err();
         assert!(error.to_string().contains(why), "{error}");
         assert!(made.from(POD).is_ok(), "a Pod is not asked there");
@@ -439,7 +443,7 @@ fn elements_that_hold_the_wrong_thing_are_errors() {
     let web = Owner::Service(NamespacedName::new("ns", "web"));
     made.part(&web).elements.remove(&ElementId {
         family: Family::V4,
-        set: endpoints,
+        set: endpoints.clone(),
         key: slot.clone(),
     });
     let error = made.element(endpoints, slot, Data::Values(six)).from(POD).unwrap_err();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::Owner;
 use plan::Intent;
 use plan::policy::PolicyChanges;
+use render::nftables::policy::{self, Rendered};
 use render::nftables::{Change, Options, Part, Uses, diff, names};
 use sync::table::Nftables;
 use sync::watch::Heard;
@@ -18,13 +19,16 @@ pub(crate) struct NftablesDataplane {
     options: Options,
     /// What the accepted Intent needs of what owners share.
     uses: Uses,
+    /// What it asks for of the policies.
+    policy: Rendered,
     /// The rules of iptables mode (or of kube-proxy) are still to go, once ours stand.
     others_due: bool,
 }
 
 impl NftablesDataplane {
     pub(crate) fn new(kernel: Nftables, options: Options) -> Self {
-        Self { kernel, options, uses: Uses::default(), others_due: true }
+        let (uses, policy) = (Uses::default(), Rendered::default());
+        Self { kernel, options, uses, policy, others_due: true }
     }
 
     /// What one owner contributes under an Intent; `None` where it asks for nothing.
@@ -40,7 +44,7 @@ impl NftablesDataplane {
                     object: format!("Service {name}"),
                     what: error.to_string(),
                 }),
-            // No rules come of these yet.
+            // Not by owner, but by what the plan says that differs.
             Owner::Policy(_) => Ok(None),
         }
     }
@@ -92,6 +96,8 @@ impl Dataplane for NftablesDataplane {
             sayable().filter_map(|owner| Some((owner, part(owner)?))).for_each(|(owner, part)| {
                 take(owner, &part);
             });
+            // Of the policies nothing can be left out: the rest would let through what they deny.
+            policy::parts(&intent.policy, &options, &mut |part| take(&Owner::Node, part));
         })?;
         kernel_refused.extend(written.refused.iter().map(|(owner, _)| owner.clone()));
         self.uses = Uses::default();
@@ -100,6 +106,7 @@ impl Dataplane for NftablesDataplane {
             let change = diff(&self.uses, [(None, part.as_ref())]);
             self.uses.advance(&change);
         }
+        self.policy = Rendered::of(&intent.policy, &self.options);
         self.remove_others();
         let mut outcome = Outcome::from(written);
         outcome.refused.extend(unsayable);
@@ -111,7 +118,7 @@ impl Dataplane for NftablesDataplane {
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
-        _policy: &PolicyChanges,
+        policy: &PolicyChanges,
     ) -> Result<Outcome, sync::Error> {
         // Elements of every owner depend on how Pods are recognised.
         if owners.contains(&Owner::Node) && accepted.node.local_traffic != next.node.local_traffic {
@@ -126,9 +133,11 @@ impl Dataplane for NftablesDataplane {
             }
         }
         let pairs = parts.iter().map(|(old, new)| (old.as_ref(), new.as_ref()));
-        let change: Change = diff(&self.uses, pairs);
+        let mut change: Change = diff(&self.uses, pairs);
+        change.join(self.policy.change(&next.policy, policy, &self.options));
         if change.is_empty() {
             self.uses.advance(&change);
+            self.policy.advance(&next.policy, policy, &self.options);
             return Ok(Outcome { refused, ..Outcome::default() });
         }
         let written = match self.kernel.apply(&change) {
@@ -139,6 +148,7 @@ impl Dataplane for NftablesDataplane {
             written => written?,
         };
         self.uses.advance(&change);
+        self.policy.advance(&next.policy, policy, &self.options);
         self.remove_others();
         let mut outcome = Outcome::from(written);
         outcome.refused.extend(refused);
@@ -146,7 +156,7 @@ impl Dataplane for NftablesDataplane {
     }
 
     fn enforces_policies(&self) -> bool {
-        false
+        true
     }
 
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {

@@ -119,11 +119,12 @@ fn some_rules() -> impl Strategy<Value = Vec<PolicyRule>> {
         4 => proptest::collection::vec(peer, 0..4).prop_map(Peers::AnyOf),
     ];
     let port = prop_oneof![
-        (80_u16..82, 80_u16..82).prop_map(|(a, b)| PolicyPort::Range {
-            protocol: Protocol::Tcp,
-            first: a.min(b),
-            last: a.max(b),
-        }),
+        (select(vec![Protocol::Tcp, Protocol::Tcp, Protocol::Udp]), 80_u16..83, 80_u16..83)
+            .prop_map(|(protocol, a, b)| PolicyPort::Range {
+                protocol,
+                first: a.min(b),
+                last: a.max(b)
+            }),
         (select(vec!["http", "dns"]), select(vec![None, Some(Protocol::Tcp)]))
             .prop_map(|(name, protocol)| PolicyPort::Named { name: name.into(), protocol }),
     ];

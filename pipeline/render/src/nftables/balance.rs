@@ -91,9 +91,9 @@ impl Balance {
     ///
     /// The chain is entered by first packets alone, so only new connections start the time anew.
     fn sticky(&self, seconds: u32) -> [Rule; 5] {
-        let affinity = SetName::Affinity;
+        let affinity = || SetName::Affinity;
         let remember =
-            || Statement::Remember { key: client_and_frontend(), map: affinity, seconds };
+            || Statement::Remember { key: client_and_frontend(), map: affinity(), seconds };
         let deliver = || Statement::Dnat {
             key: [self.place.key(), vec![Field::EndpointId]].concat(),
             map: SetName::StickyEndpoints(self.place, self.pool),
@@ -102,11 +102,11 @@ impl Balance {
             key: self.indexed(),
             map: SetName::StickySlots(self.place, self.pool),
         };
-        let recall = Statement::LoadEndpointId { key: client_and_frontend(), map: affinity };
+        let recall = Statement::LoadEndpointId { key: client_and_frontend(), map: affinity() };
         [
             vec![recall, remember()],
             vec![deliver()],
-            vec![Statement::Forget { key: client_and_frontend(), map: affinity }],
+            vec![Statement::Forget { key: client_and_frontend(), map: affinity() }],
             vec![choose, remember()],
             vec![deliver()],
         ]

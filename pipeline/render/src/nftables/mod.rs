@@ -6,7 +6,7 @@
 //! chooses a number at random and looks the backend up in a map of data. So a frontend or backend
 //! more is an element more, and costs the same whether there are ten or ten thousand.
 //!
-//! [`node`] and [`owner`] say one owner's share of an Intent, [`ruleset`] all of it, [`diff`] what
+//! [`node`] and [`owner`] say one owner's share of an Intent, [`policy`] that of policies, [`ruleset`] all of it, [`diff`] what
 //! differs between two states, and [`Ruleset::to_text`] and [`Change::to_text`] print what
 //! `nft -f` loads.
 
@@ -16,6 +16,7 @@ pub mod names;
 mod node;
 mod options;
 mod owner;
+pub mod policy;
 mod rule;
 mod ruleset;
 mod set;
@@ -28,8 +29,9 @@ pub use error::Error;
 pub use node::node;
 pub use options::Options;
 pub use owner::owner;
+pub use plan::policy::{AddressRange, PortRange};
 pub use rule::{Base, Chain, ChainType, CtState, End, Field, Hook, Rule, Statement, Verdict};
-pub use ruleset::{ChainId, Change, ElementId, Part, Ruleset, Uses, diff};
+pub use ruleset::{ChainId, Change, ElementId, Part, Ruleset, SetId, Uses, diff};
 pub use set::{Clients, Content, Data, Holds, Place, Set, SetName, Value};
 pub use text::{element_text, rule_text};
 
@@ -53,5 +55,6 @@ pub fn ruleset(intent: &Intent, options: &Options) -> (Ruleset, BTreeMap<Namespa
             }
         }
     }
-    (Ruleset { parts, options: *options }, left_out)
+    let policy = policy::part(&intent.policy, options);
+    (Ruleset { parts, policy, options: *options }, left_out)
 }

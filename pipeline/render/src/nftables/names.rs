@@ -45,3 +45,16 @@ pub const NO_ENDPOINTS_DROP: &str = "no-endpoints-drop";
 pub const NO_LOCAL_ENDPOINTS_REJECT: &str = "no-local-endpoints-reject";
 /// Nobody may answer, by a traffic policy: silence.
 pub const NO_LOCAL_ENDPOINTS_DROP: &str = "no-local-endpoints-drop";
+
+/// Policies, for packets through this node.
+pub const POLICY_FORWARD: &str = "policy-forward";
+/// Policies, for packets of Pods to this node.
+pub const POLICY_INPUT: &str = "policy-input";
+/// What the receiver's policies say.
+pub const POLICY_INGRESS: &str = "policy-ingress";
+/// Drops TCP packets from the middle of a connection that nobody saw begin.
+pub const POLICY_MIDSTREAM: &str = "policy-midstream";
+/// Drops what the sender's policies do not let through.
+pub const POLICY_DENY_EGRESS: &str = "policy-deny-egress";
+/// Drops what the receiver's policies do not let through.
+pub const POLICY_DENY_INGRESS: &str = "policy-deny-ingress";

@@ -60,19 +60,19 @@ pub fn node(node: &NodeIntent, options: &Options) -> Part {
 
 type Chains = BTreeMap<&'static str, Chain>;
 
-fn base(chain_type: ChainType, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
+pub(super) fn base(chain_type: ChainType, hook: Hook, priority: i32, rules: Vec<Rule>) -> Chain {
     Chain { base: Some(Base { chain_type, hook, priority }), rules }
 }
 
-fn plain(rules: Vec<Rule>) -> Chain {
+pub(super) fn plain(rules: Vec<Rule>) -> Chain {
     Chain { base: None, rules }
 }
 
-fn jump(chain: &str) -> Statement {
+pub(super) fn jump(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Jump(Arc::from(chain)))
 }
 
-fn goto(chain: &str) -> Statement {
+pub(super) fn goto(chain: &str) -> Statement {
     Statement::Verdict(Verdict::Goto(Arc::from(chain)))
 }
 

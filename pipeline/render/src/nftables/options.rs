@@ -13,11 +13,19 @@ pub struct Options {
     /// How many pairs of client and frontend session affinity remembers; further clients are
     /// balanced without being remembered. The kernel allocates as they come.
     pub affinity_size: u32,
+    /// The NFLOG group that hears of packets which policies drop, at most ten a second for each
+    /// place that drops; `None` hands out nothing.
+    pub policy_log: Option<u16>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { masquerade_bit: 14, masquerade_ports: (32_768, 65_535), affinity_size: 1_000_000 }
+        Self {
+            masquerade_bit: 14,
+            masquerade_ports: (32_768, 65_535),
+            affinity_size: 1_000_000,
+            policy_log: None,
+        }
     }
 }
 

@@ -74,8 +74,8 @@ impl Writer<'_> {
         self.server.family
     }
 
-    fn element(&mut self, set: SetName, key: Vec<Value>, data: Data, comment: Option<Arc<str>>) {
-        let id = ElementId { family: self.family(), set, key };
+    fn element(&mut self, set: &SetName, key: Vec<Value>, data: Data, comment: Option<Arc<str>>) {
+        let id = ElementId { family: self.family(), set: set.clone(), key };
         self.part.elements.insert(id, Content { data, comment });
     }
 
@@ -89,7 +89,7 @@ impl Writer<'_> {
         if let (FrontendKind::ClusterIP, Some(address)) = (frontend.kind, frontend.address) {
             // Without a comment, for it may be another Service's too, on other ports.
             let key = vec![Value::Address(address)];
-            self.element(SetName::ClusterIps, key, Data::Nothing, None);
+            self.element(&SetName::ClusterIps, key, Data::Nothing, None);
         }
         if let Some(sources) = &frontend.sources {
             self.guard(&target, sources, &comment);
@@ -98,7 +98,7 @@ impl Writer<'_> {
             let verdict = self.verdict(&target, route, mark)?;
             let set = SetName::Dispatch(target.place, clients);
             let data = Data::Verdict(verdict);
-            self.element(set, target.key.clone(), data, Some(comment.clone()));
+            self.element(&set, target.key.clone(), data, Some(comment.clone()));
             if let Route::Deliver { pool, .. } = route
                 && filled.insert((target.place, target.key.clone(), pool))
             {
@@ -185,7 +185,7 @@ impl Writer<'_> {
         if self.server.affinity_seconds.is_none() {
             let set = SetName::Endpoints(target.place, pool);
             for (index, backend) in (0..).zip(backends.iter()) {
-                self.element(set, key(Value::Index(index)), to(backend.address), None);
+                self.element(&set, key(Value::Index(index)), to(backend.address), None);
             }
             return;
         }
@@ -195,8 +195,8 @@ impl Writer<'_> {
         );
         let ids = endpoint_ids(&backends).into_iter().map(Value::EndpointId);
         for ((index, backend), id) in (0..).zip(backends.iter()).zip(ids) {
-            self.element(slots, key(Value::Index(index)), Data::Values(vec![id]), None);
-            self.element(endpoints, key(id), to(backend.address), None);
+            self.element(&slots, key(Value::Index(index)), Data::Values(vec![id]), None);
+            self.element(&endpoints, key(id), to(backend.address), None);
         }
     }
 
@@ -207,10 +207,10 @@ impl Writer<'_> {
         if sources.iter().any(|block| block.prefix_len() == 0) {
             return;
         }
-        self.element(SetName::Guarded, target.key.clone(), Data::Nothing, Some(comment.clone()));
+        self.element(&SetName::Guarded, target.key.clone(), Data::Nothing, Some(comment.clone()));
         for block in sources {
             let key = [&[Value::Block(block)][..], &target.key].concat();
-            self.element(SetName::AllowedSources, key, Data::Nothing, None);
+            self.element(&SetName::AllowedSources, key, Data::Nothing, None);
         }
     }
 
@@ -218,7 +218,7 @@ impl Writer<'_> {
         let server = self.server;
         for backend in server.cluster.iter().chain(server.local.iter()) {
             let address = Value::Address(backend.address.ip());
-            self.element(SetName::Hairpin, vec![address, address], Data::Nothing, None);
+            self.element(&SetName::Hairpin, vec![address, address], Data::Nothing, None);
         }
     }
 }
@@ -236,7 +236,7 @@ fn masquerade(route: Route) -> bool {
 }
 
 /// A comment that nft loads; a name that is too long ends in `...`.
-fn comment(name: &str) -> Arc<str> {
+pub(super) fn comment(name: &str) -> Arc<str> {
     if name.len() <= Content::COMMENT {
         return name.into();
     }

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
+use super::{PortRange, SetName};
 use model::{Cidr, Protocol};
-
-use super::SetName;
 
 /// A property of a packet that can stand in a key or in data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +40,8 @@ pub enum End {
 pub enum CtState {
     /// It begins a connection.
     New,
+    /// It belongs to a connection that was seen before, or is an error about one (`related`).
+    Established,
     /// It belongs to no connection that could be.
     Invalid,
 }
@@ -75,6 +76,17 @@ pub enum Statement {
     },
     /// `meta l4proto PROTOCOL`
     Protocol(Protocol),
+    /// `tcp dport FIRST-LAST`, and so for other protocols.
+    DestinationPorts {
+        /// The protocol.
+        protocol: Protocol,
+        /// The ports.
+        ports: PortRange,
+    },
+    /// `icmpv6 type 133-137`: router and neighbour discovery and redirection (RFC 4861).
+    NeighbourDiscovery,
+    /// `tcp flags != syn / fin,syn,rst,ack`: a TCP packet that does not ask for a connection.
+    NotSyn,
     /// `ct state STATE`
     CtState(CtState),
     /// `ct status dnat`: the destination was translated.
@@ -124,6 +136,16 @@ pub enum Statement {
         /// The map.
         map: SetName,
     },
+    /// `update @SET { FIELDS timeout T }`: puts the key into a set for so long; one that is there
+    /// starts its time anew. Where the set is full, the rule ends.
+    Keep {
+        /// The key.
+        key: Vec<Field>,
+        /// The set.
+        set: SetName,
+        /// For how many seconds.
+        seconds: u32,
+    },
     /// `dnat to FIELDS map @MAP`: sends the connection to the address and port of the key. Ends the
     /// hook.
     Dnat {
@@ -140,13 +162,39 @@ pub enum Statement {
         /// The highest port.
         last: u16,
     },
+    /// `counter`: counts packets and bytes. Filling the chain anew begins at zero.
+    Counter,
+    /// `limit rate N/second burst N packets`: holds so often, for all packets together.
+    Limit {
+        /// N.
+        per_second: u32,
+    },
+    /// `log prefix PREFIX group GROUP`: hands the packet to whoever listens to the group (NFLOG).
+    Log {
+        /// At most [`Statement::LOG_PREFIX`] bytes.
+        prefix: Arc<str>,
+        /// The group.
+        group: u16,
+    },
     /// What becomes of the packet.
     Verdict(Verdict),
+    /// `comment TEXT`, which nft notes beside a rule: the last of its statements, and none that does
+    /// anything.
+    Comment(Arc<str>),
+}
+
+impl Statement {
+    /// The longest prefix of `log` (`NF_LOG_PREFIXLEN` without its NUL).
+    pub const LOG_PREFIX: usize = 127;
 }
 
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
+    /// `accept`: done with this base chain, for good; base chains of others still have their say.
+    Accept,
+    /// `return`: back to where a jump led here from; from a base chain, as [`Verdict::Accept`].
+    Return,
     /// `drop`: silence.
     Drop,
     /// `reject`: an ICMP port unreachable. The kernel has it as an action of a rule, not as the

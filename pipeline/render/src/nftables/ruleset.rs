@@ -28,9 +28,20 @@ pub struct ElementId {
     pub key: Vec<Value>,
 }
 
+/// A set of the table of one family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SetId {
+    /// The family.
+    pub family: Family,
+    /// The set.
+    pub name: SetName,
+}
+
 /// What one owner contributes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Part {
+    /// Sets that it needs, of those that are not always there.
+    pub sets: BTreeSet<SetId>,
     /// Chains that it needs. A chain of this name is the same whoever needs it.
     pub chains: BTreeMap<ChainId, Chain>,
     /// Elements of the sets. Two owners may need the same element where [`SetName::is_shared`]
@@ -43,6 +54,8 @@ pub struct Part {
 pub struct Ruleset {
     /// What each owner contributes.
     pub parts: BTreeMap<Owner, Part>,
+    /// What policies contribute.
+    pub policy: Part,
     /// How it was rendered.
     pub options: Options,
 }
@@ -52,7 +65,8 @@ impl Ruleset {
     #[must_use]
     pub fn merged(&self) -> Part {
         let mut all = Part::default();
-        for part in self.parts.values() {
+        for part in self.parts.values().chain([&self.policy]) {
+            all.sets.extend(part.sets.iter().cloned());
             all.chains.extend(part.chains.iter().map(|(id, chain)| (id.clone(), chain.clone())));
             let elements = part.elements.iter();
             all.elements.extend(elements.map(|(id, content)| (id.clone(), content.clone())));
@@ -65,10 +79,11 @@ impl Ruleset {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Shared {
     Chain(ChainId),
-    /// An element of a set where an address says it all: the address of [`SetName::ClusterIps`], and
-    /// that of [`SetName::Hairpin`], where source and destination are the same. One for each
+    /// The address of [`SetName::ClusterIps`].
+    ClusterIp(IpAddr),
+    /// That of [`SetName::Hairpin`], where source and destination are the same. One for each
     /// endpoint of the cluster is kept, so it is kept small.
-    Element(SetName, IpAddr),
+    Hairpin(IpAddr),
 }
 
 /// How many owners need each chain and each shared element, as the kernel last took it.
@@ -77,13 +92,16 @@ pub struct Uses {
     counts: BTreeMap<Shared, i32>,
 }
 
-/// What differs between two states. The kernel takes it in this order, in one transaction: `write`
-/// (chains are made where missing, emptied and filled), `remove`, `add`, `delete`.
+/// What differs between two states. The kernel takes it in this order, in one transaction:
+/// `new_sets`, `write` (chains are made where missing, emptied and filled), `remove`, `add`, `delete`
+/// (chains are emptied), `dead_sets`, `delete`.
 ///
 /// A large `add` may be split: in its order, elements of the dispatch maps come last. An element
 /// that is both removed and added is replaced, and both must be in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Change {
+    /// Sets to make.
+    pub new_sets: BTreeSet<SetId>,
     /// Chains to fill anew. All are made before any is filled.
     pub write: BTreeMap<ChainId, Chain>,
     /// Elements to take out.
@@ -92,6 +110,8 @@ pub struct Change {
     pub add: BTreeMap<ElementId, Content>,
     /// Chains to empty and delete, all emptied before any is deleted.
     pub delete: BTreeSet<ChainId>,
+    /// Sets to delete, with what is in them.
+    pub dead_sets: BTreeSet<SetId>,
     counts: BTreeMap<Shared, i32>,
 }
 
@@ -103,6 +123,21 @@ impl Change {
             && self.remove.is_empty()
             && self.add.is_empty()
             && self.delete.is_empty()
+            && self.new_sets.is_empty()
+            && self.dead_sets.is_empty()
+    }
+
+    /// Joins a change of other owners to this one.
+    pub fn join(&mut self, other: Change) {
+        self.new_sets.extend(other.new_sets);
+        self.write.extend(other.write);
+        self.remove.extend(other.remove);
+        self.add.extend(other.add);
+        self.delete.extend(other.delete);
+        self.dead_sets.extend(other.dead_sets);
+        for (shared, by) in other.counts {
+            *self.counts.entry(shared).or_default() += by;
+        }
     }
 }
 
@@ -172,10 +207,9 @@ pub fn diff<'a>(
 }
 
 fn shared(id: &ElementId) -> Option<Shared> {
-    match id.key.first() {
-        Some(Value::Address(address)) if id.set.is_shared() => {
-            Some(Shared::Element(id.set, *address))
-        }
+    match (&id.set, id.key.first()) {
+        (SetName::ClusterIps, Some(Value::Address(address))) => Some(Shared::ClusterIp(*address)),
+        (SetName::Hairpin, Some(Value::Address(address))) => Some(Shared::Hairpin(*address)),
         _ => None,
     }
 }

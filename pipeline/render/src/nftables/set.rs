@@ -7,7 +7,8 @@ use std::sync::Arc;
 use model::{Cidr, Protocol};
 use plan::PoolName;
 
-use super::{Field, Verdict};
+use super::policy::PolicySet;
+use super::{AddressRange, Field, PortRange, Verdict};
 
 /// How a frontend is told from others: a NodePort has no address of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +44,7 @@ pub enum Clients {
 
 /// A set or map. Their order is the order in which a large load fills them: what packets enter by
 /// comes last, so nothing is reachable half built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SetName {
     /// Addresses that NodePorts answer on.
     NodeIps,
@@ -65,6 +66,8 @@ pub enum SetName {
     StickyEndpoints(Place, PoolName),
     /// Client and frontend to endpoint id, filled by packets.
     Affinity,
+    /// What policies need. The others are always there, these while something needs them.
+    Policy(PolicySet),
     /// Frontend to verdict.
     Dispatch(Place, Clients),
 }
@@ -96,7 +99,7 @@ pub struct Set {
 }
 
 impl SetName {
-    /// All of them, in order.
+    /// Those that are always there, in order.
     #[must_use]
     pub fn all() -> Vec<SetName> {
         const PLACES: [Place; 2] = [Place::Address, Place::NodePort];
@@ -124,19 +127,27 @@ impl SetName {
     /// Whether several owners may need the same element, which then is there once: every backend is
     /// its own client, and two Services may claim one cluster IP on different ports.
     #[must_use]
-    pub fn is_shared(self) -> bool {
+    pub fn is_shared(&self) -> bool {
         matches!(self, SetName::Hairpin | SetName::ClusterIps)
+    }
+
+    /// The set of a name; `None` where no set of ours is called so.
+    #[must_use]
+    pub fn named(name: &str) -> Option<SetName> {
+        let of_policies = PolicySet::named(name).map(SetName::Policy);
+        of_policies.or_else(|| SetName::all().into_iter().find(|set| set.to_string() == name))
     }
 
     /// The declaration. `affinity_size` is how many clients may be remembered.
     #[must_use]
-    pub fn declaration(self, affinity_size: u32) -> Set {
+    pub fn declaration(&self, affinity_size: u32) -> Set {
         let backend = || Holds::Data(vec![Field::DestinationAddress, Field::DestinationPort]);
         let id = || Holds::Data(vec![Field::EndpointId]);
         // The modulus of a declaration says nothing: rules with any other one use the map as well.
         let index = Field::RandomIndex { modulus: 65_536 };
-        let with = |place: Place, field| [place.key(), vec![field]].concat();
+        let with = |place: &Place, field| [place.key(), vec![field]].concat();
         let (key, holds) = match self {
+            SetName::Policy(set) => return set.declaration(),
             SetName::NodeIps | SetName::ClusterIps | SetName::ServiceCidrs => {
                 (vec![Field::DestinationAddress], Holds::Nothing)
             }
@@ -156,7 +167,7 @@ impl SetName {
             holds,
             interval: matches!(self, SetName::AllowedSources | SetName::ServiceCidrs),
             counter: matches!(self, SetName::Dispatch(..)),
-            dynamic: (self == SetName::Affinity).then_some(affinity_size),
+            dynamic: (*self == SetName::Affinity).then_some(affinity_size),
         }
     }
 }
@@ -187,6 +198,7 @@ impl fmt::Display for SetName {
                 write!(f, "{}sticky-endpoints", pooled(place, pool))
             }
             SetName::Affinity => f.write_str("affinity"),
+            SetName::Policy(set) => write!(f, "{set}"),
             SetName::Dispatch(Place::Address, Clients::All) => f.write_str("service-ips"),
             SetName::Dispatch(Place::NodePort, Clients::All) => f.write_str("node-ports"),
             SetName::Dispatch(Place::Address, Clients::Outside) => {
@@ -206,14 +218,35 @@ pub enum Value {
     Address(IpAddr),
     /// A block of addresses, in sets with `flags interval`.
     Block(Cidr),
+    /// Addresses that are no block, in sets with `flags interval`.
+    Addresses(AddressRange),
     /// A transport protocol.
     Protocol(Protocol),
     /// A port.
     Port(u16),
+    /// Several ports, in sets with `flags interval`.
+    Ports(PortRange),
     /// A random index.
     Index(u32),
     /// An endpoint's id.
     EndpointId(u32),
+}
+
+impl Value {
+    /// A range of addresses, as a block if it is one.
+    #[must_use]
+    pub fn of_addresses(range: AddressRange) -> Self {
+        match range.blocks().as_slice() {
+            [block] => Self::Block(*block),
+            _ => Self::Addresses(range),
+        }
+    }
+
+    /// A range of ports, as one port if it is one.
+    #[must_use]
+    pub fn of_ports(ports: PortRange) -> Self {
+        if ports.first == ports.last { Self::Port(ports.first) } else { Self::Ports(ports) }
+    }
 }
 
 /// What an element holds.

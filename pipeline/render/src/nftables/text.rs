@@ -1,14 +1,14 @@
 //! Tables, rules and changes in the words of `nft`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display, Formatter, Write};
 
 use model::{Cidr, Family};
 
 use super::names::{LAYOUT, TABLE};
 use super::{
-    Base, Chain, ChainType, Change, Content, CtState, Data, ElementId, End, Field, Holds, Hook,
-    Rule, Ruleset, Set, SetName, Statement, Value, Verdict,
+    AddressRange, Base, Chain, ChainType, Change, Content, CtState, Data, ElementId, End, Field,
+    Holds, Hook, PortRange, Rule, Ruleset, Set, SetName, Statement, Value, Verdict,
 };
 
 /// The family as nft writes it, as that of a table and as that of a header.
@@ -28,12 +28,14 @@ impl Ruleset {
             format!("table {} {TABLE} {{\n\tcomment \"{LAYOUT}\"\n", family_word(family));
         let mut elements: BTreeMap<SetName, Vec<String>> = BTreeMap::new();
         for (id, content) in all.elements.iter().filter(|(id, _)| id.family == family) {
-            elements.entry(id.set).or_default().push(element(id, content));
+            elements.entry(id.set.clone()).or_default().push(element(id, content));
         }
-        for name in SetName::all() {
+        let of_policies = all.sets.into_iter().filter(|id| id.family == family);
+        let names = of_policies.map(|id| id.name).chain(SetName::all());
+        for name in names.collect::<BTreeSet<_>>() {
             let set = name.declaration(self.options.affinity_size);
             let none = Vec::new();
-            declare(&mut text, family, name, &set, elements.get(&name).unwrap_or(&none));
+            declare(&mut text, family, &name, &set, elements.get(&name).unwrap_or(&none));
         }
         for (id, chain) in all.chains.iter().filter(|(id, _)| id.family == family) {
             let _ = write!(text, "\tchain {} {{\n{}\t}}\n\n", id.name, Body { family, chain });
@@ -50,6 +52,12 @@ impl Change {
     pub fn to_text(&self, family: Family) -> String {
         let mut text = String::new();
         let table = format!("{} {TABLE}", family_word(family));
+        for id in self.new_sets.iter().filter(|id| id.family == family) {
+            let set = id.name.declaration(0);
+            let _ = writeln!(text, "add {} {table} {} {{", kind(&set), id.name);
+            describe(&mut text, family, &set, "\t");
+            text.push_str("}\n");
+        }
         let written = || self.write.iter().filter(|(id, _)| id.family == family);
         for (id, chain) in written() {
             let hooked = chain.base.map(|base| format!(" {{ {base} }}")).unwrap_or_default();
@@ -70,19 +78,28 @@ impl Change {
             let element = element(id, content);
             let _ = writeln!(text, "add element {table} {} {{ {element} }}", id.set);
         }
-        for verb in ["flush", "delete"] {
-            for id in self.delete.iter().filter(|id| id.family == family) {
-                let _ = writeln!(text, "{verb} chain {table} {}", id.name);
-            }
+        let deleted = || self.delete.iter().filter(|id| id.family == family);
+        for id in deleted() {
+            let _ = writeln!(text, "flush chain {table} {}", id.name);
+        }
+        for id in self.dead_sets.iter().filter(|id| id.family == family) {
+            let _ = writeln!(text, "delete {} {table} {}", kind(&id.name.declaration(0)), id.name);
+        }
+        for id in deleted() {
+            let _ = writeln!(text, "delete chain {table} {}", id.name);
         }
         text
     }
 }
 
-fn declare(text: &mut String, family: Family, name: SetName, set: &Set, elements: &[String]) {
-    let kind = if set.holds == Holds::Nothing { "set" } else { "map" };
+fn kind(set: &Set) -> &'static str {
+    if set.holds == Holds::Nothing { "set" } else { "map" }
+}
+
+/// What stands between the braces of a declaration, but for the elements.
+fn describe(text: &mut String, family: Family, set: &Set, indent: &str) {
     let key = Fields { family, fields: &set.key };
-    let _ = write!(text, "\t{kind} {name} {{\n\t\ttypeof {key}");
+    let _ = write!(text, "{indent}typeof {key}");
     let _ = match &set.holds {
         Holds::Nothing => Ok(()),
         Holds::Verdict => write!(text, " : verdict"),
@@ -90,14 +107,19 @@ fn declare(text: &mut String, family: Family, name: SetName, set: &Set, elements
     };
     text.push('\n');
     if let Some(size) = set.dynamic {
-        let _ = write!(text, "\t\tsize {size}\n\t\tflags dynamic,timeout\n");
+        let _ = write!(text, "{indent}size {size}\n{indent}flags dynamic,timeout\n");
     }
     if set.interval {
-        text.push_str("\t\tflags interval\n");
+        let _ = writeln!(text, "{indent}flags interval");
     }
     if set.counter {
-        text.push_str("\t\tcounter\n");
+        let _ = writeln!(text, "{indent}counter");
     }
+}
+
+fn declare(text: &mut String, family: Family, name: &SetName, set: &Set, elements: &[String]) {
+    let _ = writeln!(text, "\t{} {name} {{", kind(set));
+    describe(text, family, set, "\t\t");
     if !elements.is_empty() {
         let elements = elements.join(",\n\t\t\t     ");
         let _ = writeln!(text, "\t\telements = {{ {elements} }}");
@@ -203,6 +225,7 @@ impl Line<'_> {
             }
             Statement::Protocol(protocol) => write!(f, "meta l4proto {}", protocol.lower()),
             Statement::CtState(CtState::New) => f.write_str("ct state new"),
+            Statement::CtState(CtState::Established) => f.write_str("ct state established,related"),
             Statement::CtState(CtState::Invalid) => f.write_str("ct state invalid"),
             Statement::Translated => f.write_str("ct status dnat"),
             Statement::CtMark(bits) => write!(f, "ct mark & 0x{bits:08x} == 0x{bits:08x}"),
@@ -228,6 +251,31 @@ impl Line<'_> {
                 write!(f, "masquerade to :{first}-{last} fully-random")
             }
             Statement::Verdict(verdict) => write!(f, "{verdict}"),
+            of_policies => self.of_policies(f, of_policies),
+        }
+    }
+
+    /// The statements that only policies need.
+    fn of_policies(&self, f: &mut Formatter<'_>, statement: &Statement) -> fmt::Result {
+        match statement {
+            Statement::DestinationPorts { protocol, ports } => {
+                write!(f, "{} dport {}", protocol.lower(), Ports(*ports))
+            }
+            Statement::NeighbourDiscovery => f.write_str("icmpv6 type 133-137"),
+            Statement::NotSyn => f.write_str("tcp flags != syn / fin,syn,rst,ack"),
+            Statement::Keep { key, set, seconds } => {
+                let (key, time) = (self.fields(key), Duration(*seconds));
+                write!(f, "update @{set} {{ {key} timeout {time} }}")
+            }
+            Statement::Counter => f.write_str("counter packets 0 bytes 0"),
+            Statement::Limit { per_second } => {
+                write!(f, "limit rate {per_second}/second burst {per_second} packets")
+            }
+            Statement::Log { prefix, group } => {
+                write!(f, "log prefix \"{prefix}\" group {group}")
+            }
+            Statement::Comment(text) => write!(f, "comment \"{text}\""),
+            _ => Ok(()),
         }
     }
 }
@@ -244,6 +292,8 @@ impl Display for End {
 impl Display for Verdict {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
+            Verdict::Accept => f.write_str("accept"),
+            Verdict::Return => f.write_str("return"),
             Verdict::Drop => f.write_str("drop"),
             Verdict::Reject => f.write_str("reject"),
             Verdict::Jump(chain) => write!(f, "jump {chain}"),
@@ -296,12 +346,23 @@ impl Display for Value {
         match self {
             Value::Address(address) => write!(f, "{address}"),
             Value::Block(block) => Block(block).fmt(f),
+            Value::Addresses(AddressRange { first, last }) => write!(f, "{first}-{last}"),
             Value::Protocol(protocol) => f.write_str(protocol.lower()),
             Value::Port(port) => write!(f, "{port}"),
+            Value::Ports(ports) => Ports(*ports).fmt(f),
             Value::Index(index) => write!(f, "{index}"),
             // A priority is a class of a queueing discipline to nft: major and minor number.
             Value::EndpointId(id) => write!(f, "{:x}:{:x}", id >> 16, id & 0xffff),
         }
+    }
+}
+
+struct Ports(PortRange);
+
+impl Display for Ports {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let PortRange { first, last } = self.0;
+        if first == last { write!(f, "{first}") } else { write!(f, "{first}-{last}") }
     }
 }
 

@@ -213,6 +213,27 @@ impl To<'_> {
         out.end(message);
     }
 
+    /// Makes a rule at the end of its chain, with what nft notes beside it. `fill` writes its
+    /// expressions.
+    pub fn new_noted_rule(
+        &self,
+        out: &mut Encoder,
+        chain: &str,
+        userdata: &[u8],
+        fill: impl FnOnce(&mut Encoder),
+    ) {
+        let message = out.message(self.header(message::NEW_RULE, CREATE | APPEND));
+        out.text(rule_attribute::TABLE, self.table);
+        out.text(rule_attribute::CHAIN, chain);
+        let expressions = out.nest(rule_attribute::EXPRESSIONS);
+        fill(out);
+        out.close(expressions);
+        if !userdata.is_empty() {
+            out.raw(rule_attribute::USERDATA, userdata);
+        }
+        out.end(message);
+    }
+
     /// Deletes one rule by its handle.
     pub fn delete_rule(&self, out: &mut Encoder, chain: &str, handle: u64) {
         let message = out.message(self.header(message::DELETE_RULE, 0));

@@ -162,6 +162,14 @@ impl To<'_> {
         out.end(message);
     }
 
+    /// Takes all elements out of a set.
+    pub fn flush_set(&self, out: &mut Encoder, set: &str) {
+        let message = out.message(self.header(message::DELETE_ELEMENT, 0));
+        out.text(attribute::TABLE, self.table);
+        out.text(element::SET, set);
+        out.end(message);
+    }
+
     /// Asks for all sets of the table.
     pub fn dump_sets(&self, out: &mut Encoder) {
         let message = out.message(self.header(message::GET_SET, DUMP));

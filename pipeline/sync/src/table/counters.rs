@@ -41,7 +41,7 @@ pub(super) fn counters(socket: &mut Socket, family: Family) -> Result<Vec<Fronte
     for place in [Place::Address, Place::NodePort] {
         for clients in [Clients::Outside, Clients::All] {
             let name = SetName::Dispatch(place, clients);
-            read::elements(socket, family, name, &mut |key, element| {
+            read::elements(socket, family, &name, &mut |key, element| {
                 let Some((packets, bytes)) = element.counted else { return };
                 let Some((address, protocol, port)) = frontend(family, place, key) else { return };
                 let service = comment(element.userdata).map(Arc::from);

@@ -5,10 +5,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use model::{Cidr, Family, Protocol};
-use render::nftables::{CtState, End, Field, Rule, SetName, Statement, Verdict};
+use render::nftables::{CtState, End, Field, PortRange, Rule, SetName, Statement, Verdict};
 
 use super::layout::address_length;
-use super::rule::expressions;
+use super::rows::comment;
+use super::rule::{FIN_SYN_RST_ACK, NEIGHBOUR_DISCOVERY, SYN, expressions};
 use crate::nftables::expression::{base, meta};
 use crate::nftables::native::{Native, ct, dynset, fib};
 use crate::nftables::{RuleSeen, Verdict as Code};
@@ -22,9 +23,11 @@ enum Loaded {
     Ct(u32),
     Mapped(Vec<Field>, SetName),
     Port(u16),
+    TcpFlags,
+    IcmpType,
 }
 
-/// The sets by their names.
+/// The sets that are always there, by their names.
 pub(super) fn names() -> BTreeMap<String, SetName> {
     SetName::all().into_iter().map(|name| (name.to_string(), name)).collect()
 }
@@ -38,11 +41,15 @@ pub(super) fn read_rule(
     let mut natives: Vec<Native<'_>> = seen.natives().collect::<Option<_>>()?;
     // Older nft writes these, newer does not, and they do nothing.
     natives.retain(|native| !matches!(native, Native::ByteOrder { .. }));
-    let mut reader = Reader { family, names, loaded: Vec::new(), mask: None, rule: Vec::new() };
+    let (loaded, rule) = (Vec::new(), Vec::new());
+    let mut reader = Reader { family, names, loaded, mask: None, bound: None, rule };
     for native in &natives {
         reader.read(native)?;
     }
-    let Reader { rule, loaded, .. } = reader;
+    let Reader { mut rule, loaded, .. } = reader;
+    if let Some(text) = comment(seen.userdata) {
+        rule.push(Statement::Comment(text.into()));
+    }
     // The guess is right if it says the very same expressions, registers included.
     let mut rest = natives.iter();
     let mut same = loaded.is_empty();
@@ -56,6 +63,8 @@ struct Reader<'a> {
     loaded: Vec<Loaded>,
     /// What the value to be compared was masked and flipped by.
     mask: Option<(Vec<u8>, Vec<u8>)>,
+    /// What the value that is loaded must not be below.
+    bound: Option<Vec<u8>>,
     rule: Rule,
 }
 
@@ -76,6 +85,19 @@ impl Reader<'_> {
             Native::Random { modulus, .. } => self.field(Field::RandomIndex { modulus }),
             Native::Bitwise { mask, flip, .. } => self.mask = Some((mask.into(), flip.into())),
             Native::Compare { inverted, value, .. } => self.compare(inverted, value)?,
+            Native::Bound { most: false, value, .. } => self.bound = Some(value.into()),
+            Native::Bound { most: true, value, .. } => {
+                let first = self.bound.take()?;
+                self.between(&first, value)?;
+            }
+            Native::Counter => self.rule.push(Statement::Counter),
+            Native::Limit { per_second, .. } => {
+                let per_second = u32::try_from(per_second).ok()?;
+                self.rule.push(Statement::Limit { per_second });
+            }
+            Native::Log { prefix, group } => {
+                self.rule.push(Statement::Log { prefix: prefix.into(), group });
+            }
             Native::SetCt { key: ct::MARK, .. } => {
                 let (_, flip) = self.mask.take()?;
                 self.loaded.pop()?;
@@ -118,6 +140,10 @@ impl Reader<'_> {
                 let (key, map) = self.mapped()?;
                 Statement::Dnat { key, map }
             }
+            Native::Dynset { set, operation: dynset::UPDATE, timeout, data: None, .. } => {
+                let seconds = u32::try_from(timeout / 1_000).ok()?;
+                Statement::Keep { key: self.key()?, set: self.set(set)?, seconds }
+            }
             Native::Dynset { set, operation, timeout, .. } => {
                 let mut key = self.key()?;
                 key.pop();
@@ -150,6 +176,14 @@ impl Reader<'_> {
                 Field::DestinationAddress
             }
             (base::TRANSPORT, 2, _) => Field::DestinationPort,
+            (base::TRANSPORT, 0, Family::V6) => {
+                self.loaded.push(Loaded::IcmpType);
+                return Some(());
+            }
+            (base::TRANSPORT, 13, _) => {
+                self.loaded.push(Loaded::TcpFlags);
+                return Some(());
+            }
             _ => return None,
         };
         self.field(field);
@@ -157,7 +191,7 @@ impl Reader<'_> {
     }
 
     fn set(&self, name: &str) -> Option<SetName> {
-        self.names.get(name).copied()
+        self.names.get(name).cloned().or_else(|| SetName::named(name))
     }
 
     /// The fields that were loaded.
@@ -185,16 +219,32 @@ impl Reader<'_> {
             Loaded::Field(Field::DestinationAddress) => {
                 self.address(End::Destination, inverted, value, mask)?
             }
+            // Said by what is compared next.
+            Loaded::Field(Field::Protocol) if value == [libc::IPPROTO_ICMPV6 as u8] => {
+                return Some(());
+            }
             Loaded::Field(Field::Protocol) => {
                 let number = *value.first()?;
                 let known = Protocol::ALL.into_iter();
                 Statement::Protocol(known.into_iter().find(|one| one.number() == number)?)
+            }
+            port @ Loaded::Field(Field::DestinationPort) => {
+                self.loaded.push(port);
+                return self.between(value, value);
+            }
+            Loaded::TcpFlags if value == [SYN] => {
+                mask.filter(|(mask, _)| *mask == [FIN_SYN_RST_ACK])?;
+                self.rule.pop().filter(|last| *last == Statement::Protocol(Protocol::Tcp))?;
+                Statement::NotSyn
             }
             Loaded::Interface => Statement::InInterface { inverted, name: interface(value)? },
             Loaded::Local(end) => Statement::Local { end, inverted },
             Loaded::Ct(key) => {
                 let bits = word(&mask?.0)?;
                 match (key, bits) {
+                    (ct::STATE, ct::ESTABLISHED_OR_RELATED) => {
+                        Statement::CtState(CtState::Established)
+                    }
                     (ct::STATE, ct::NEW) => Statement::CtState(CtState::New),
                     (ct::STATE, ct::INVALID) => Statement::CtState(CtState::Invalid),
                     (ct::STATUS, ct::DESTINATION_TRANSLATED) => Statement::Translated,
@@ -202,6 +252,22 @@ impl Reader<'_> {
                     _ => return None,
                 }
             }
+            _ => return None,
+        };
+        self.rule.push(statement);
+        Some(())
+    }
+
+    /// What is loaded lies between two bounds.
+    fn between(&mut self, first: &[u8], last: &[u8]) -> Option<()> {
+        let statement = match self.loaded.pop()? {
+            Loaded::Field(Field::DestinationPort) => {
+                let Some(Statement::Protocol(protocol)) = self.rule.pop() else { return None };
+                let port = |bytes: &[u8]| Some(u16::from_be_bytes(bytes.try_into().ok()?));
+                let ports = PortRange { first: port(first)?, last: port(last)? };
+                Statement::DestinationPorts { protocol, ports }
+            }
+            Loaded::IcmpType if first == [NEIGHBOUR_DISCOVERY.0] => Statement::NeighbourDiscovery,
             _ => return None,
         };
         self.rule.push(statement);
@@ -232,7 +298,8 @@ fn verdict(code: Code<'_>) -> Option<Verdict> {
         Code::Drop => Verdict::Drop,
         Code::Jump(chain) => Verdict::Jump(chain.into()),
         Code::Goto(chain) => Verdict::Goto(chain.into()),
-        Code::Accept | Code::Return => return None,
+        Code::Accept => Verdict::Accept,
+        Code::Return => Verdict::Return,
     })
 }
 

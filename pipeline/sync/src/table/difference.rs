@@ -87,15 +87,24 @@ impl FamilyDifference {
     /// Everything that is wanted, for a table that has none of it.
     fn all(family: Family, state: TableState, wanted: &Wanted) -> Self {
         let mut difference = Self::new(state);
-        difference.new_sets = SetName::all();
+        difference.new_sets = names(family, wanted);
         let chains = wanted.chains.keys().filter(|id| id.family == family);
         difference.write = chains.cloned().collect();
-        for (&(_, name), rows) in wanted.sets.iter().filter(|((of, _), _)| *of == family) {
+        for ((_, name), rows) in wanted.sets.iter().filter(|((of, _), _)| *of == family) {
             let add = (0..rows.len()).collect();
-            difference.sets.insert(name, SetDifference { add, ..SetDifference::default() });
+            let set = SetDifference { add, ..SetDifference::default() };
+            difference.sets.insert(name.clone(), set);
         }
         difference
     }
+}
+
+/// Every set that the table of a family is to have.
+fn names(family: Family, wanted: &Wanted) -> Vec<SetName> {
+    let mut names = SetName::all();
+    let declared = wanted.declared.iter().filter(|id| id.family == family);
+    names.extend(declared.map(|id| id.name.clone()));
+    names
 }
 
 /// Reads the tables once and says what differs.
@@ -130,10 +139,10 @@ fn compare_family(
     let mut difference = FamilyDifference::new(TableState::Kept);
     let mut sets = read::sets(socket, family)?;
     let mut kept = Vec::new();
-    for name in SetName::all() {
+    for name in names(family, wanted) {
         match sets.remove(&name.to_string()) {
             None => difference.new_sets.push(name),
-            Some(shape) if shape == layout::shape(family, name, affinity_size, counters) => {
+            Some(shape) if shape == layout::shape(family, &name, affinity_size, counters) => {
                 kept.push(name);
             }
             Some(_) => return stale(),
@@ -141,17 +150,17 @@ fn compare_family(
     }
     difference.dead_sets = sets.into_keys().collect();
     compare_chains(socket, family, wanted, &hooks, &mut difference)?;
-    let new = difference.new_sets.iter().map(|&name| (name, false));
+    let new = difference.new_sets.iter().map(|name| (name.clone(), false));
     let all: Vec<(SetName, bool)> = kept.into_iter().map(|name| (name, true)).chain(new).collect();
     for (name, there) in all {
-        // Packets fill it.
-        if name == SetName::Affinity {
+        if name.declaration(affinity_size).dynamic.is_some() {
+            // Packets fill it.
             continue;
         }
-        let nothing = Rows::new(Form::of(family, name));
-        let rows = wanted.sets.get(&(family, name)).unwrap_or(&nothing);
+        let nothing = Rows::new(Form::of(family, &name));
+        let rows = wanted.sets.get(&(family, name.clone())).unwrap_or(&nothing);
         let set = match there {
-            true => compare_set(socket, family, name, rows, &wanted.words)?,
+            true => compare_set(socket, family, &name, rows, &wanted.words)?,
             false => SetDifference { add: (0..rows.len()).collect(), ..SetDifference::default() },
         };
         if !set.is_empty() {
@@ -201,7 +210,7 @@ fn compare_chains(
 fn compare_set(
     socket: &mut Socket,
     family: Family,
-    name: SetName,
+    name: &SetName,
     rows: &Rows,
     words: &Words,
 ) -> Result<SetDifference, Error> {

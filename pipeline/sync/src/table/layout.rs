@@ -94,7 +94,12 @@ fn data_type(family: Family, fields: &[Field]) -> u32 {
 }
 
 /// The declaration of a set, as nft sends it. Without `counters`, elements do not count.
-pub(super) fn shape(family: Family, name: SetName, affinity_size: u32, counters: bool) -> SetShape {
+pub(super) fn shape(
+    family: Family,
+    name: &SetName,
+    affinity_size: u32,
+    counters: bool,
+) -> SetShape {
     let set = name.declaration(affinity_size);
     let bytes = |fields: &[Field]| u32::try_from(joined_length(family, fields)).unwrap_or_default();
     let data = match &set.holds {
@@ -235,7 +240,7 @@ mod tests {
             "060400000000",
         ];
         let name = SetName::Dispatch(Place::Address, Clients::All);
-        let shape = shape(Family::V4, name, 0, true);
+        let shape = shape(Family::V4, &name, 0, true);
         let hex: String = shape.userdata.iter().map(|byte| format!("{byte:02x}")).collect();
         if cfg!(target_endian = "little") {
             assert_eq!(hex, expected.concat());

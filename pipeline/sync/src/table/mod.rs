@@ -105,6 +105,7 @@ impl Nftables {
     pub fn reconcile(&mut self, ruleset: &Ruleset) -> Result<Written, Error> {
         self.reconcile_parts(&ruleset.options, &mut |take| {
             ruleset.parts.iter().for_each(|(owner, part)| take(owner, part));
+            take(&Owner::Node, &ruleset.policy);
         })
     }
 

@@ -147,7 +147,7 @@ impl Trial<'_> {
                 SetName::Affinity => Tells::Missing(dynamic),
                 _ => Tells::Missing(plain),
             };
-            let shape = shape(self.family, name, 1, counters);
+            let shape = shape(self.family, &name, 1, counters);
             let to = self.to(tells);
             to.new_set(&mut self.out, &name.to_string(), id, &shape);
         }
@@ -201,7 +201,7 @@ fn map_rules() -> Vec<TrialRule> {
     };
     let slots = first(|name| matches!(name, SetName::StickySlots(Place::Address, _)));
     let endpoints = first(|name| matches!(name, SetName::StickyEndpoints(Place::Address, _)));
-    let affinity = SetName::Affinity;
+    let affinity = || SetName::Affinity;
     let dispatch = SetName::Dispatch(Place::Address, Clients::All);
     let core = |feature| need(feature, "nf_tables", "CONFIG_NF_TABLES");
     let numgen = need("expression `numgen` of nf_tables", "nft_numgen", "CONFIG_NFT_NUMGEN");
@@ -217,11 +217,11 @@ fn map_rules() -> Vec<TrialRule> {
         (numgen, Statement::LoadEndpointId { key: indexed, map: slots }),
         (
             core("rules of nf_tables that fill maps"),
-            Statement::Remember { key: client.clone(), map: affinity, seconds: 1 },
+            Statement::Remember { key: client.clone(), map: affinity(), seconds: 1 },
         ),
         (
             core("rules of nf_tables that take elements out of maps (since 5.4)"),
-            Statement::Forget { key: client, map: affinity },
+            Statement::Forget { key: client, map: affinity() },
         ),
         (dnat, Statement::Dnat { key: by_id, map: endpoints }),
     ];

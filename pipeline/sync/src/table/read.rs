@@ -1,13 +1,12 @@
 //! Reading what the kernel holds.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Cidr, Family, Protocol};
+use model::{Family, Protocol};
 use render::nftables::{
-    Base, Chain, ChainId, ChainType, Content, Data, ElementId, Field, Holds, Hook, Part, Rule,
-    SetName, Value, names,
+    AddressRange, Base, Chain, ChainId, ChainType, Content, Data, ElementId, Field, Holds, Hook,
+    Part, PortRange, Rule, SetId, SetName, Value, names,
 };
 
 use super::decode::{self, ip};
@@ -141,7 +140,7 @@ pub(super) fn sets(
 pub(super) fn elements(
     socket: &mut Socket,
     family: Family,
-    name: SetName,
+    name: &SetName,
     take: &mut dyn FnMut(&[u8], &Element<'_>),
 ) -> Result<(), Error> {
     let form = Form::of(family, name);
@@ -217,10 +216,16 @@ pub(super) fn everything(socket: &mut Socket, families: &[Family]) -> Result<Hel
                 _ => held.unreadable.push(format!("{family} chain {name}")),
             }
         }
-        let there = sets(socket, family)?;
-        for name in SetName::all() {
-            if name != SetName::Affinity && there.contains_key(&name.to_string()) {
-                read_values(socket, family, name, &mut held)?;
+        for text in sets(socket, family)?.into_keys() {
+            let Some(name) = SetName::named(&text) else {
+                held.unreadable.push(format!("{family} set {text}"));
+                continue;
+            };
+            if matches!(name, SetName::Policy(_)) {
+                held.part.sets.insert(SetId { family, name: name.clone() });
+            }
+            if name.declaration(0).dynamic.is_none() {
+                read_values(socket, family, &name, &mut held)?;
             }
         }
     }
@@ -230,7 +235,7 @@ pub(super) fn everything(socket: &mut Socket, families: &[Family]) -> Result<Hel
 fn read_values(
     socket: &mut Socket,
     family: Family,
-    name: SetName,
+    name: &SetName,
     held: &mut Held,
 ) -> Result<(), Error> {
     elements(socket, family, name, &mut |keys, element| match named_element(
@@ -244,7 +249,7 @@ fn read_values(
 /// An element in the words of the renderer; `None` for one that is not ours to say.
 pub(super) fn named_element(
     family: Family,
-    name: SetName,
+    name: &SetName,
     keys: &[u8],
     element: &Element<'_>,
 ) -> Option<(ElementId, Content)> {
@@ -261,7 +266,7 @@ pub(super) fn named_element(
         _ => None,
     };
     let comment = comment(element.userdata).map(Arc::from);
-    Some((ElementId { family, set: name, key }, Content { data: data?, comment }))
+    Some((ElementId { family, set: name.clone(), key }, Content { data: data?, comment }))
 }
 
 /// The values of some fields; the first address is a block where there is a highest key.
@@ -281,7 +286,10 @@ fn values(
             Field::SourceAddress | Field::DestinationAddress => {
                 let last = high.filter(|_| values.is_empty());
                 match last {
-                    Some(last) => Value::Block(block(ip(bytes)?, ip(last.get(..length)?)?)?),
+                    Some(last) => Value::of_addresses(AddressRange {
+                        first: ip(bytes)?,
+                        last: ip(last.get(..length)?)?,
+                    }),
                     None => Value::Address(ip(bytes)?),
                 }
             }
@@ -290,27 +298,15 @@ fn values(
                 let mut known = Protocol::ALL.into_iter();
                 Value::Protocol(known.find(|protocol| protocol.number() == number)?)
             }
-            Field::DestinationPort => Value::Port(u16::from_be_bytes(bytes.try_into().ok()?)),
+            Field::DestinationPort => {
+                let port = |bytes: &[u8]| Some(u16::from_be_bytes(bytes.try_into().ok()?));
+                let last = high.map_or(Some(bytes), |high| high.get(..length))?;
+                Value::of_ports(PortRange { first: port(bytes)?, last: port(last)? })
+            }
             Field::RandomIndex { .. } => Value::Index(read_u32(bytes, 0)?),
             Field::EndpointId => Value::EndpointId(read_u32(bytes, 0)?),
         });
         high = high.map(|high| high.get(padded..).unwrap_or_default());
     }
     Some(values)
-}
-
-/// The block from one address to another, if it is one.
-fn block(first: IpAddr, last: IpAddr) -> Option<Cidr> {
-    let differ = match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => {
-            32 - (first.to_bits() ^ last.to_bits()).leading_zeros()
-        }
-        (IpAddr::V6(first), IpAddr::V6(last)) => {
-            128 - (first.to_bits() ^ last.to_bits()).leading_zeros()
-        }
-        _ => return None,
-    };
-    let all = if first.is_ipv4() { 32 } else { 128 };
-    let block = Cidr::new(first, u8::try_from(all - differ).ok()?).ok()?;
-    (block.network() == first && block.broadcast() == last).then_some(block)
 }

@@ -70,10 +70,10 @@ impl Reader {
         let mut found = BTreeMap::new();
         let mut whole: BTreeMap<(Family, SetName), BTreeMap<ElementId, Content>> = BTreeMap::new();
         for id in ids {
-            let content = if Form::of(id.family, id.set).ranges {
-                let all = match whole.entry((id.family, id.set)) {
+            let content = if Form::of(id.family, &id.set).ranges {
+                let all = match whole.entry((id.family, id.set.clone())) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(place) => place.insert(self.ranges(id.family, id.set)?),
+                    Entry::Vacant(place) => place.insert(self.ranges(id.family, &id.set)?),
                 };
                 all.get(id).cloned()
             } else {
@@ -87,7 +87,7 @@ impl Reader {
     fn ranges(
         &mut self,
         family: Family,
-        set: SetName,
+        set: &SetName,
     ) -> Result<BTreeMap<ElementId, Content>, Error> {
         let mut all = BTreeMap::new();
         let listed = read::elements(&mut self.socket, family, set, &mut |keys, element| {
@@ -98,7 +98,7 @@ impl Reader {
     }
 
     fn element(&mut self, id: &ElementId) -> Result<Option<Content>, Error> {
-        let form = Form::of(id.family, id.set);
+        let form = Form::of(id.family, &id.set);
         let mut key = Vec::new();
         put_keys(&mut key, form, &id.key);
         let mut request = Encoder::default();
@@ -107,7 +107,7 @@ impl Reader {
         let mut found = None;
         let asked = self.socket.request("look an element up", &request, |reply| {
             for element in read_elements(reply) {
-                let named = read::named_element(id.family, id.set, element.key, &element);
+                let named = read::named_element(id.family, &id.set, element.key, &element);
                 found = named.map(|(_, content)| content);
             }
         });

@@ -20,6 +20,8 @@ const NONE: u32 = u32::MAX;
 /// The longest comment that fits into nft's note of it, which tells its length with the final zero
 /// in one byte.
 const COMMENT: usize = 254;
+/// How long that note is then.
+pub(super) const NOTE: usize = COMMENT + 3;
 
 /// What the rows of a set look like: the lowest key, the highest one where there are ranges, what is
 /// held, the comment's number and the owner's.
@@ -37,7 +39,7 @@ pub(super) struct Form {
 }
 
 impl Form {
-    pub(super) fn of(family: Family, name: SetName) -> Self {
+    pub(super) fn of(family: Family, name: &SetName) -> Self {
         let set = name.declaration(0);
         let (data, verdicts) = match &set.holds {
             Holds::Nothing => (0, false),
@@ -228,7 +230,7 @@ impl Rows {
         take: &mut dyn FnMut(&Element<'_>),
     ) {
         let comment = words.comments.get(row.comment as usize);
-        let mut note = [0; COMMENT + 3];
+        let mut note = [0; NOTE];
         let userdata = comment.map_or(&[][..], |comment| comment_note(&mut note, comment));
         let held = match (self.form.verdicts, row.data) {
             (true, data) => match words.code(data) {
@@ -246,6 +248,8 @@ impl Words {
     fn code(&self, number: &[u8]) -> Option<Code<'_>> {
         let number = crate::netlink::read_u32(number, 0)?;
         Some(match self.verdicts.get(number as usize)? {
+            Verdict::Accept => Code::Accept,
+            Verdict::Return => Code::Return,
             Verdict::Drop => Code::Drop,
             Verdict::Jump(chain) => Code::Jump(chain),
             Verdict::Goto(chain) => Code::Goto(chain),
@@ -331,6 +335,14 @@ fn put_values(out: &mut Vec<u8>, values: &[Value], last: bool) {
             Value::Block(IpNet::V4(block)) => out.extend(block.network().octets()),
             Value::Block(IpNet::V6(block)) if last => out.extend(block.broadcast().octets()),
             Value::Block(IpNet::V6(block)) => out.extend(block.network().octets()),
+            Value::Addresses(range) => match if last { range.last } else { range.first } {
+                std::net::IpAddr::V4(address) => out.extend(address.octets()),
+                std::net::IpAddr::V6(address) => out.extend(address.octets()),
+            },
+            Value::Ports(ports) => {
+                let port = if last { ports.last } else { ports.first };
+                out.extend(port.to_be_bytes());
+            }
             Value::Protocol(protocol) => out.push(protocol.number()),
             Value::Port(port) => out.extend(port.to_be_bytes()),
             Value::Index(number) | Value::EndpointId(number) => out.extend(number.to_ne_bytes()),
@@ -340,8 +352,9 @@ fn put_values(out: &mut Vec<u8>, values: &[Value], last: bool) {
 }
 
 /// nft's note of a comment: its type (0), its length with the final zero, the text.
-fn comment_note<'a>(buffer: &'a mut [u8; COMMENT + 3], comment: &str) -> &'a [u8] {
+pub(super) fn comment_note<'a>(buffer: &'a mut [u8; NOTE], comment: &str) -> &'a [u8] {
     let text = comment.as_bytes();
+    let text = text.get(..COMMENT).unwrap_or(text);
     if let Some(place) = buffer.get_mut(2..2 + text.len()) {
         place.copy_from_slice(text);
     }

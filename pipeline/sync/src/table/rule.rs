@@ -5,12 +5,19 @@ use model::{Cidr, Family};
 use render::nftables::{CtState, End, Field, Rule, SetName, Statement, Verdict};
 
 use super::layout::{WORD, address_length, length, number};
+use super::rows::{NOTE, comment_note};
 use crate::nftables::Verdict as Code;
 use crate::nftables::expression::{base, meta};
 use crate::nftables::native::{Native, ct, dynset, fib};
 
 /// `IFNAMSIZ`, with the closing NUL.
 const INTERFACE: usize = 16;
+
+/// ICMPv6 types of router and neighbour discovery and redirection (RFC 4861).
+pub(super) const NEIGHBOUR_DISCOVERY: (u8, u8) = (133, 137);
+/// Flags of TCP.
+pub(super) const FIN_SYN_RST_ACK: u8 = 0x17;
+pub(super) const SYN: u8 = 0x02;
 
 /// Takes the expressions of a rule, one after another.
 pub(super) type Take<'a> = &'a mut dyn FnMut(Native<'_>);
@@ -55,6 +62,9 @@ fn write(family: Family, statement: &Statement, take: Take<'_>) {
             take(Native::Meta { into: 0, key: meta::L4PROTO });
             take(Native::Compare { at: 0, inverted: false, value: &[protocol.number()] });
         }
+        Statement::CtState(CtState::Established) => {
+            ct_bit(ct::STATE, ct::ESTABLISHED_OR_RELATED, take);
+        }
         Statement::CtState(CtState::New) => ct_bit(ct::STATE, ct::NEW, take),
         Statement::CtState(CtState::Invalid) => ct_bit(ct::STATE, ct::INVALID, take),
         Statement::Translated => ct_bit(ct::STATUS, ct::DESTINATION_TRANSLATED, take),
@@ -77,6 +87,8 @@ fn write(family: Family, statement: &Statement, take: Take<'_>) {
             take(Native::Masquerade { first: 0, last: 4 });
         }
         Statement::Verdict(verdict) => take(match verdict {
+            Verdict::Accept => Native::Verdict(Code::Accept),
+            Verdict::Return => Native::Verdict(Code::Return),
             Verdict::Drop => Native::Verdict(Code::Drop),
             Verdict::Jump(chain) => Native::Verdict(Code::Jump(chain)),
             Verdict::Goto(chain) => Native::Verdict(Code::Goto(chain)),
@@ -116,25 +128,85 @@ fn write_keyed(family: Family, statement: &Statement, take: Take<'_>) {
         }
         Statement::Remember { key, map, seconds } => {
             let timeout = u64::from(*seconds) * 1_000;
-            change_map(family, key, *map, (dynset::UPDATE, timeout), take);
+            change_map(family, key, map, (dynset::UPDATE, timeout), take);
         }
         Statement::Forget { key, map } => {
-            change_map(family, key, *map, (dynset::DELETE, 0), take);
+            change_map(family, key, map, (dynset::DELETE, 0), take);
         }
+        Statement::Keep { key, set, seconds } => {
+            load(family, key, take);
+            let (set, operation) = (&*set.to_string(), dynset::UPDATE);
+            let timeout = u64::from(*seconds) * 1_000;
+            take(Native::Dynset { set, operation, key: 0, data: None, timeout });
+        }
+        of_policies => write_of_policies(of_policies, take),
+    }
+}
+
+fn write_of_policies(statement: &Statement, take: Take<'_>) {
+    match statement {
+        Statement::DestinationPorts { protocol, ports } => {
+            take(Native::Meta { into: 0, key: meta::L4PROTO });
+            take(Native::Compare { at: 0, inverted: false, value: &[protocol.number()] });
+            take(Native::Payload { into: 0, base: base::TRANSPORT, offset: 2, length: 2 });
+            range(&ports.first.to_be_bytes(), &ports.last.to_be_bytes(), take);
+        }
+        Statement::NeighbourDiscovery => {
+            let value = &[libc::IPPROTO_ICMPV6 as u8];
+            take(Native::Meta { into: 0, key: meta::L4PROTO });
+            take(Native::Compare { at: 0, inverted: false, value });
+            take(Native::Payload { into: 0, base: base::TRANSPORT, offset: 0, length: 1 });
+            let (first, last) = NEIGHBOUR_DISCOVERY;
+            range(&[first], &[last], take);
+        }
+        Statement::NotSyn => {
+            let value = &[libc::IPPROTO_TCP as u8];
+            take(Native::Meta { into: 0, key: meta::L4PROTO });
+            take(Native::Compare { at: 0, inverted: false, value });
+            take(Native::Payload { into: 0, base: base::TRANSPORT, offset: 13, length: 1 });
+            take(Native::Bitwise { at: 0, mask: &[FIN_SYN_RST_ACK], flip: &[0] });
+            take(Native::Compare { at: 0, inverted: true, value: &[SYN] });
+        }
+        Statement::Counter => take(Native::Counter),
+        Statement::Limit { per_second } => {
+            let burst = *per_second;
+            take(Native::Limit { per_second: u64::from(burst), burst });
+        }
+        Statement::Log { prefix, group } => take(Native::Log { prefix, group: *group }),
+        // A comment stands beside the rule.
         _ => {}
+    }
+}
+
+fn range(first: &[u8], last: &[u8], take: Take<'_>) {
+    if first == last {
+        return take(Native::Compare { at: 0, inverted: false, value: first });
+    }
+    take(Native::Bound { at: 0, most: false, value: first });
+    take(Native::Bound { at: 0, most: true, value: last });
+}
+
+/// What nft notes beside a rule: its comment.
+pub(super) fn notes(rule: &Rule) -> Vec<u8> {
+    match rule.last() {
+        Some(Statement::Comment(text)) => {
+            let mut buffer = [0; NOTE];
+            comment_note(&mut buffer, text).to_vec()
+        }
+        _ => Vec::new(),
     }
 }
 
 fn change_map(
     family: Family,
     key: &[Field],
-    map: SetName,
+    map: &SetName,
     (operation, timeout): (u32, u64),
     take: Take<'_>,
 ) {
     let data = load(family, key, take);
     take(Native::Meta { into: data, key: meta::PRIORITY });
-    take(Native::Dynset { set: &map.to_string(), operation, key: 0, data, timeout });
+    take(Native::Dynset { set: &map.to_string(), operation, key: 0, data: Some(data), timeout });
 }
 
 /// Loads the fields of a key behind one another; returns the word after the last.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Family, Owner};
-use render::nftables::{Chain, ChainId, Change, Content, ElementId, Part, SetName};
+use render::nftables::{Chain, ChainId, Change, Content, ElementId, Part, SetId, SetName};
 
 use super::difference::{Difference, TableState};
 use super::rows::{Form, NOBODY, Rows, Words, put_keys};
@@ -19,6 +19,8 @@ pub(super) struct Wanted {
     /// The chains, each with the numbers of the owners that need it.
     pub(super) chains: BTreeMap<ChainId, (Chain, Vec<u32>)>,
     pub(super) sets: BTreeMap<(Family, SetName), Rows>,
+    /// Sets that have to be there though they are not always there.
+    pub(super) declared: BTreeSet<SetId>,
     pub(super) words: Words,
 }
 
@@ -34,6 +36,7 @@ impl Wanted {
                 self.chain(id, chain, vec![number])?;
             }
         }
+        self.declared.extend(part.sets.iter().cloned());
         for (id, content) in &part.elements {
             self.element(id, content, number)?;
         }
@@ -53,7 +56,7 @@ impl Wanted {
         for ((_, name), rows) in &self.sets {
             let mut owners = BTreeSet::new();
             rows.late_claims(&mut owners);
-            late.extend(owners.into_iter().map(|owner| (owner, *name)));
+            late.extend(owners.into_iter().map(|owner| (owner, name.clone())));
         }
         late
     }
@@ -68,8 +71,8 @@ impl Wanted {
     }
 
     fn element(&mut self, id: &ElementId, content: &Content, owner: u32) -> Result<u32, Error> {
-        let rows = self.sets.entry((id.family, id.set));
-        let rows = rows.or_insert_with(|| Rows::new(Form::of(id.family, id.set)));
+        let rows = self.sets.entry((id.family, id.set.clone()));
+        let rows = rows.or_insert_with(|| Rows::new(Form::of(id.family, &id.set)));
         rows.push(&id.key, content, owner, &mut self.words)
     }
 
@@ -84,6 +87,14 @@ impl Wanted {
             difference.family(family, TableState::Kept);
         }
         let Difference { families } = &mut difference;
+        for id in &change.new_sets {
+            let Some(family) = families.get_mut(&id.family) else { continue };
+            family.new_sets.push(id.name.clone());
+        }
+        for id in &change.dead_sets {
+            let Some(family) = families.get_mut(&id.family) else { continue };
+            family.dead_sets.push(id.name.to_string());
+        }
         for (id, chain) in &change.write {
             let Some(family) = families.get_mut(&id.family) else { continue };
             wanted.chain(id, chain, Vec::new())?;
@@ -96,14 +107,14 @@ impl Wanted {
         for (id, content) in &change.add {
             let Some(family) = families.get_mut(&id.family) else { continue };
             let number = wanted.element(id, content, NOBODY)?;
-            let set = family.sets.entry(id.set).or_default();
+            let set = family.sets.entry(id.set.clone()).or_default();
             let replaced = change.remove.contains(id);
             if replaced { set.replace.push(number) } else { set.add.push(number) }
         }
         for id in change.remove.iter().filter(|id| !change.add.contains_key(id)) {
             let Some(family) = families.get_mut(&id.family) else { continue };
-            let set = family.sets.entry(id.set).or_default();
-            put_keys(&mut set.gone, Form::of(id.family, id.set), &id.key);
+            let set = family.sets.entry(id.set.clone()).or_default();
+            put_keys(&mut set.gone, Form::of(id.family, &id.set), &id.key);
         }
         Ok((wanted, difference))
     }

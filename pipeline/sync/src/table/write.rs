@@ -5,16 +5,15 @@
 //! its hooks last, so that nothing of it is in force before it is complete.
 
 use model::Family;
-use render::nftables::{ChainId, SetName, names};
+use render::nftables::{ChainId, Holds, SetName, names};
 
-use super::difference::{Difference, FamilyDifference, SetDifference, TableState};
+use super::difference::{Difference, FamilyDifference, TableState};
 use super::outbox::{Blame, Failed, Outbox};
 use super::read::{hook, to};
 use super::rows::{Form, NOBODY, Rows, Words, keyed};
-use super::rule::expressions;
+use super::rule::{expressions, notes};
 use super::wanted::Wanted;
 use super::{Features, layout};
-use crate::nftables::Place as RulePlace;
 use crate::nftables::set::{Element, Held};
 
 /// How many elements are replaced between two boundaries, at most.
@@ -50,7 +49,7 @@ impl Writer<'_, '_> {
         self.chains(&early, kept)?;
         self.elements(family, difference)?;
         self.chains(&late, kept)?;
-        for (&name, set) in difference.sets.iter().rev() {
+        for (name, set) in difference.sets.iter().rev() {
             if !removes_first(family, name) {
                 self.gone(family, name, &set.gone, true)?;
             }
@@ -70,7 +69,7 @@ impl Writer<'_, '_> {
             let note = [&[0, length], names::LAYOUT.as_bytes(), &[0]].concat();
             to(family, sequence).new_table_noted(self.outbox.out, &note);
         }
-        for (id, &name) in (1..).zip(&difference.new_sets) {
+        for (id, name) in (1..).zip(&difference.new_sets) {
             let sequence = self.outbox.message(Some(Blame::All));
             let shape = layout::shape(family, name, self.affinity_size, self.features.counters);
             to(family, sequence).new_set(self.outbox.out, &name.to_string(), id, &shape);
@@ -99,8 +98,7 @@ impl Writer<'_, '_> {
             }
             for rule in &chain.rules {
                 let to = to(id.family, self.outbox.message(blame()));
-                let last = RulePlace::Last;
-                to.new_rule(self.outbox.out, &id.name, last, false, None, |out| {
+                to.new_noted_rule(self.outbox.out, &id.name, &notes(rule), |out| {
                     expressions(id.family, rule, &mut |native| native.write(out));
                 });
             }
@@ -110,10 +108,8 @@ impl Writer<'_, '_> {
     }
 
     fn elements(&mut self, family: Family, difference: &FamilyDifference) -> Result<(), Failed> {
-        let nothing = SetDifference::default();
-        for name in SetName::all() {
-            let set = difference.sets.get(&name).unwrap_or(&nothing);
-            let Some(rows) = self.wanted.sets.get(&(family, name)) else {
+        for (name, set) in &difference.sets {
+            let Some(rows) = self.wanted.sets.get(&(family, name.clone())) else {
                 if removes_first(family, name) {
                     self.gone(family, name, &set.gone, true)?;
                 }
@@ -136,7 +132,7 @@ impl Writer<'_, '_> {
     fn replace(
         &mut self,
         family: Family,
-        name: SetName,
+        name: &SetName,
         rows: &Rows,
         numbers: &[u32],
     ) -> Result<(), Failed> {
@@ -155,7 +151,7 @@ impl Writer<'_, '_> {
     fn add(
         &mut self,
         family: Family,
-        name: SetName,
+        name: &SetName,
         rows: &Rows,
         numbers: &[u32],
         apart: bool,
@@ -196,7 +192,7 @@ impl Writer<'_, '_> {
     fn gone(
         &mut self,
         family: Family,
-        name: SetName,
+        name: &SetName,
         keys: &[u8],
         apart: bool,
     ) -> Result<(), Failed> {
@@ -224,18 +220,22 @@ impl Writer<'_, '_> {
 
     /// Chains and sets that nothing needs any more.
     fn dead(&mut self, family: Family, difference: &FamilyDifference) -> Result<(), Failed> {
-        for empty in [true, false] {
-            for chain in &difference.delete {
-                let to = to(family, self.outbox.message(Some(Blame::All)));
-                match empty {
-                    true => to.flush_chain(self.outbox.out, chain),
-                    false => to.delete_chain(self.outbox.out, chain),
-                }
-            }
+        for chain in &difference.delete {
+            let to = to(family, self.outbox.message(Some(Blame::All)));
+            to.flush_chain(self.outbox.out, chain);
         }
         for set in &difference.dead_sets {
+            if SetName::named(set).is_some_and(|name| leads_on(&name)) {
+                // Not every kernel lets go of the chains that a map leads to when the map goes.
+                let to = to(family, self.outbox.message(Some(Blame::All)));
+                to.flush_set(self.outbox.out, set);
+            }
             let to = to(family, self.outbox.message(Some(Blame::All)));
             to.delete_set(self.outbox.out, set);
+        }
+        for chain in &difference.delete {
+            let to = to(family, self.outbox.message(Some(Blame::All)));
+            to.delete_chain(self.outbox.out, chain);
         }
         self.outbox.boundary()
     }
@@ -243,8 +243,13 @@ impl Writer<'_, '_> {
 
 /// Whether elements go before others come: frontends, which must not lead to endpoints that left,
 /// and ranges, which must not overlap.
-fn removes_first(family: Family, name: SetName) -> bool {
+fn removes_first(family: Family, name: &SetName) -> bool {
     matches!(name, SetName::Dispatch(..)) || Form::of(family, name).ranges
+}
+
+/// Whether a map leads to chains.
+fn leads_on(name: &SetName) -> bool {
+    name.declaration(0).holds == Holds::Verdict
 }
 
 fn range_end(key: &[u8]) -> Element<'_> {

@@ -43,7 +43,7 @@ impl Memory {
     }
 
     pub(crate) fn ruleset(&self) -> Ruleset {
-        Ruleset { parts: self.parts.clone(), options: Options::default() }
+        Ruleset { parts: self.parts.clone(), policy: Part::default(), options: Options::default() }
     }
 }
 

@@ -8,6 +8,9 @@ mod faults;
 mod fixture;
 mod namespace;
 mod nft;
+mod policy;
+#[path = "../../../plan/src/tests/policy_world.rs"]
+mod policy_world;
 mod properties;
 mod refusals;
 mod sizes;

@@ -51,6 +51,7 @@ fn refuses(mut ruleset: Ruleset, bad: BTreeMap<Owner, Part>, budget: SendBudget)
         // The others may change; nothing is to be done for what was left out.
         let without = Ruleset {
             parts: ruleset.parts.clone().into_iter().filter(|(o, _)| !names.contains(o)).collect(),
+            policy: ruleset.policy.clone(),
             options: ruleset.options,
         };
         let change = Memory::of(&without).take([super::changes::part(1, Some(&plain(1, 7)))]);

@@ -59,9 +59,10 @@ pub fn walk(held: &HeldChains, host: &Host, packet: &Packet) -> Walked {
 pub fn walk_table(held: &TableHeld, host: &Host, packet: &Packet) -> Walked {
     let known = held.chains.iter();
     let chains = known.filter_map(|(id, chain)| Some((id.clone(), chain.clone()?))).collect();
-    let part = nftables::Part { chains, elements: held.elements.clone() };
+    let part = nftables::Part { chains, elements: held.elements.clone(), ..Default::default() };
     let options = nftables::Options::default();
-    let ruleset = nftables::Ruleset { parts: BTreeMap::from([(Owner::Node, part)]), options };
+    let parts = BTreeMap::from([(Owner::Node, part)]);
+    let ruleset = nftables::Ruleset { parts, policy: Default::default(), options };
     match table::trace_nftables(&ruleset, host, packet) {
         Ok(trace) => Walked::Ended { verdict: trace.verdict, by: None },
         Err(error) => Walked::Unclear(error.to_string()),

@@ -4,6 +4,8 @@
 //! that it can contradict the Intent that they were made from.
 
 mod flight;
+mod lookup;
+mod policy;
 mod rule;
 mod walk;
 
@@ -17,9 +19,12 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::fate::{Fates, Mixed};
+use crate::policy::Traffic;
 use crate::{Enters, Packet, Verdict};
 use flight::Flight;
 use walk::{Passage, Table, Walk};
+
+pub use policy::{PolicyTrace, trace_policy};
 
 /// What becomes of a packet, and by which rules and elements.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +58,10 @@ pub enum Then {
     Jump(Arc<str>),
     /// It went into another chain for good.
     Goto(Arc<str>),
+    /// It left this base chain; nothing more was asked there.
+    Accept,
+    /// It went back to where it had come from by a jump.
+    Return,
     /// It vanished.
     Drop,
     /// It was refused by an ICMP error.
@@ -133,7 +142,8 @@ pub fn trace_nftables(
         affinity_size: ruleset.options.affinity_size,
         family,
         host,
-        packet,
+        traffic: Traffic::Port { protocol: packet.protocol, port: packet.port },
+        established: false,
         steps: Vec::new(),
         fates: Fates::default(),
     };

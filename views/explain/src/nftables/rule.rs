@@ -1,17 +1,19 @@
 //! One rule and one packet: its statements from left to right, as far as they hold.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use model::Family;
 use render::nftables::{
-    ChainType, Content, CtState, Data, ElementId, End, Field, Holds, Hook, Rule, SetName,
-    Statement, Value, Verdict, element_text, rule_text,
+    ChainType, CtState, Data, End, Field, Holds, Hook, Rule, SetName, Statement, Value, Verdict,
+    rule_text,
 };
 
 use super::flight::Flight;
+use super::lookup::{Element, Why, source};
 use super::walk::{Place, Walk};
 use super::{Then, TraceError};
+use crate::policy::{NEIGHBOUR_DISCOVERY, Traffic};
 
 /// A way that a packet may take at a rule.
 pub(super) struct Way {
@@ -34,9 +36,6 @@ enum Said {
 /// A statement's word on a packet, with the element that it is by.
 type Word = (Flight, Said, Option<String>);
 
-/// What is wrong with a statement where it stands.
-type Why = &'static str;
-
 impl Walk<'_> {
     /// Every way that a packet may take at a rule.
     pub(super) fn rule(
@@ -54,6 +53,9 @@ impl Walk<'_> {
         let mut live = BTreeSet::from([(flight, None)]);
         let mut ended = false;
         for statement in rule {
+            if matches!(statement, Statement::Comment(_)) {
+                break;
+            }
             if ended {
                 return Err(wrong("nothing can follow what ends a rule"));
             }
@@ -92,13 +94,13 @@ impl Walk<'_> {
     ) -> Result<Vec<Word>, Why> {
         let (hook, nat) = (place.hook, place.chain_type == ChainType::Nat);
         match statement {
-            Statement::In { key, inverted, set } => self.is_in(key, *inverted, *set, flight),
-            Statement::Dispatch { key, map } => self.dispatch(key, *map, place, flight),
-            Statement::LoadEndpointId { key, map } => self.load(key, *map, flight),
+            Statement::In { key, inverted, set } => self.is_in(key, *inverted, set, flight),
+            Statement::Dispatch { key, map } => self.dispatch(key, map, place, flight),
+            Statement::LoadEndpointId { key, map } => self.load(key, map, flight),
             Statement::Dnat { .. } if !nat || !is_before_routing(hook) => {
                 Err("destinations are translated in nat chains of prerouting and output")
             }
-            Statement::Dnat { key, map } => self.dnat(key, *map, flight),
+            Statement::Dnat { key, map } => self.dnat(key, map, flight),
             Statement::Masquerade { .. } if !nat || hook != Hook::Postrouting => {
                 Err("sources are translated in nat chains of postrouting")
             }
@@ -108,11 +110,22 @@ impl Walk<'_> {
                 Ok(vec![(flight, Said::End(Then::Masquerade), None)])
             }
             Statement::Remember { key, map, .. } | Statement::Forget { key, map } => {
-                self.declared(key, *map, |holds| *holds == endpoint_id())?;
+                self.declared(key, map, |holds| *holds == endpoint_id())?;
                 if map.declaration(self.affinity_size).dynamic.is_none() {
                     return Err("packets change maps with `flags dynamic` alone");
                 }
                 // To forget what is not there is no reason to stop, either.
+                Ok(vec![(flight, Said::Yes, None)])
+            }
+            Statement::Keep { key, set, .. } => {
+                self.declared(key, set, |holds| *holds == Holds::Nothing)?;
+                if set.declaration(self.affinity_size).dynamic.is_none() {
+                    return Err("packets change sets with `flags dynamic` alone");
+                }
+                Ok(vec![(flight, Said::Yes, None)])
+            }
+            // The first packets of many are logged, and it is one.
+            Statement::Counter | Statement::Limit { .. } | Statement::Log { .. } => {
                 Ok(vec![(flight, Said::Yes, None)])
             }
             Statement::Verdict(verdict) => Ok(vec![(flight, end(verdict, place)?, None)]),
@@ -154,8 +167,18 @@ impl Walk<'_> {
                 Ok(is != *inverted)
             }
             Statement::Local { end, inverted } => Ok(self.host.owns(address(end)?) != *inverted),
-            Statement::Protocol(protocol) => Ok(*protocol == self.packet.protocol),
-            Statement::CtState(state) => Ok(*state == CtState::New),
+            Statement::Protocol(protocol) => Ok(self.protocol() == Some(*protocol)),
+            Statement::DestinationPorts { protocol, ports } => {
+                let port = flight.destination.port();
+                Ok(self.protocol() == Some(*protocol) && (ports.first..=ports.last).contains(&port))
+            }
+            Statement::NeighbourDiscovery => Ok(self.family == Family::V6
+                && matches!(self.traffic, Traffic::Icmp { kind } if NEIGHBOUR_DISCOVERY.contains(&kind))),
+            // It is the first of its connection, or one of a connection that is known.
+            Statement::NotSyn => Ok(false),
+            Statement::CtState(CtState::New) => Ok(!self.established),
+            Statement::CtState(CtState::Established) => Ok(self.established),
+            Statement::CtState(CtState::Invalid) => Ok(false),
             Statement::Translated => Ok(flight.translated),
             Statement::CtMark(bits) => Ok(flight.mark & bits == *bits),
             _ => Err("a statement that the tracer does not know"),
@@ -166,12 +189,12 @@ impl Walk<'_> {
         &self,
         key: &[Field],
         inverted: bool,
-        set: SetName,
+        set: &SetName,
         flight: Flight,
     ) -> Result<Vec<Word>, Why> {
         self.declared(key, set, |holds| *holds == Holds::Nothing)?;
         let keys = self.keys(key, &flight)?;
-        let found: BTreeSet<_> = keys.iter().map(|key| self.find_element(set, key)).collect();
+        let found = self.find_elements(set, &keys);
         let word = |found: Option<Element<'_>>| {
             let said = if found.is_some() == inverted { Said::No } else { Said::Yes };
             (flight.clone(), said, found.map(Element::text))
@@ -182,7 +205,7 @@ impl Walk<'_> {
     fn dispatch(
         &self,
         key: &[Field],
-        map: SetName,
+        map: &SetName,
         place: &Place<'_>,
         flight: Flight,
     ) -> Result<Vec<Word>, Why> {
@@ -194,7 +217,7 @@ impl Walk<'_> {
         })
     }
 
-    fn load(&self, key: &[Field], map: SetName, flight: Flight) -> Result<Vec<Word>, Why> {
+    fn load(&self, key: &[Field], map: &SetName, flight: Flight) -> Result<Vec<Word>, Why> {
         self.declared(key, map, |holds| *holds == endpoint_id())?;
         self.each(key, map, &flight, |element| match &element.content.data {
             Data::Values(values) => match values.as_slice() {
@@ -207,7 +230,7 @@ impl Walk<'_> {
         })
     }
 
-    fn dnat(&self, key: &[Field], map: SetName, flight: Flight) -> Result<Vec<Word>, Why> {
+    fn dnat(&self, key: &[Field], map: &SetName, flight: Flight) -> Result<Vec<Word>, Why> {
         let backend = Holds::Data(vec![Field::DestinationAddress, Field::DestinationPort]);
         self.declared(key, map, |holds| *holds == backend)?;
         self.each(key, map, &flight, |element| match &element.content.data {
@@ -229,12 +252,12 @@ impl Walk<'_> {
     fn each(
         &self,
         key: &[Field],
-        map: SetName,
+        map: &SetName,
         flight: &Flight,
         say: impl Fn(&Element<'_>) -> Result<(Flight, Said), Why>,
     ) -> Result<Vec<Word>, Why> {
         let keys = self.keys(key, flight)?;
-        let found: BTreeSet<_> = keys.iter().map(|key| self.find_element(map, key)).collect();
+        let found = self.find_elements(map, &keys);
         let word = |found: Option<Element<'_>>| match found {
             None => Ok((flight.clone(), Said::No, None)),
             Some(element) => {
@@ -249,7 +272,7 @@ impl Walk<'_> {
     fn declared(
         &self,
         key: &[Field],
-        set: SetName,
+        set: &SetName,
         holds: impl Fn(&Holds) -> bool,
     ) -> Result<(), Why> {
         let declared = set.declaration(self.affinity_size);
@@ -266,89 +289,10 @@ impl Walk<'_> {
         }
         if holds(&declared.holds) { Ok(()) } else { Err("the set holds something else") }
     }
-
-    /// Every key that these fields may make of a packet.
-    fn keys(&self, fields: &[Field], flight: &Flight) -> Result<Vec<Vec<Value>>, Why> {
-        let mut keys = vec![Vec::new()];
-        for field in fields {
-            let values: Vec<Value> = match field {
-                Field::SourceAddress => vec![Value::Address(source(flight)?)],
-                Field::DestinationAddress => vec![Value::Address(flight.destination.ip())],
-                Field::Protocol => vec![Value::Protocol(self.packet.protocol)],
-                Field::DestinationPort => vec![Value::Port(flight.destination.port())],
-                Field::RandomIndex { modulus: 0 } => return Err("a random number below zero"),
-                Field::RandomIndex { modulus } => (0..*modulus).map(Value::Index).collect(),
-                Field::EndpointId => vec![Value::EndpointId(flight.priority)],
-            };
-            let with = |key: &Vec<Value>| {
-                let mut all = Vec::with_capacity(values.len());
-                all.extend(values.iter().map(|value| [key.as_slice(), &[*value]].concat()));
-                all
-            };
-            keys = keys.iter().flat_map(with).collect();
-        }
-        Ok(keys)
-    }
-
-    /// The element that a key meets; none in a set that packets fill.
-    fn find_element(&self, set: SetName, key: &[Value]) -> Option<Element<'_>> {
-        let (elements, family) = (&self.table.elements, self.family);
-        let declared = set.declaration(self.affinity_size);
-        if declared.dynamic.is_some() {
-            return None;
-        }
-        let found = if declared.interval {
-            let start = ElementId { family, set, key: Vec::new() };
-            let mut own =
-                elements.range(start..).take_while(|(id, _)| id.family == family && id.set == set);
-            own.find(|(id, _)| covers(&id.key, key))
-        } else {
-            elements.get_key_value(&ElementId { family, set, key: key.to_vec() })
-        };
-        found.map(|(&id, &content)| Element { id, content })
-    }
-}
-
-/// An element of a set.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Element<'a> {
-    id: &'a ElementId,
-    content: &'a Content,
-}
-
-impl Element<'_> {
-    fn text(self) -> String {
-        element_text(self.id, self.content)
-    }
-}
-
-impl PartialOrd for Element<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Element<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.id.cmp(other.id)
-    }
 }
 
 fn endpoint_id() -> Holds {
     Holds::Data(vec![Field::EndpointId])
-}
-
-fn source(flight: &Flight) -> Result<IpAddr, Why> {
-    flight.source.ok_or("the source is not known where masquerading chose it")
-}
-
-/// Whether a key lies within an element of a set of intervals.
-fn covers(element: &[Value], key: &[Value]) -> bool {
-    let within = |(element, value): (&Value, &Value)| match (element, value) {
-        (Value::Block(block), Value::Address(address)) => block.contains(address),
-        (one, other) => one == other,
-    };
-    element.len() == key.len() && element.iter().zip(key).all(within)
 }
 
 fn is_before_routing(hook: Hook) -> bool {
@@ -357,6 +301,8 @@ fn is_before_routing(hook: Hook) -> bool {
 
 fn end(verdict: &Verdict, place: &Place<'_>) -> Result<Said, Why> {
     Ok(Said::End(match verdict {
+        Verdict::Accept => Then::Accept,
+        Verdict::Return => Then::Return,
         Verdict::Drop => Then::Drop,
         // The kernel takes it in chains of either type, at every hook but this.
         Verdict::Reject if place.hook == Hook::Postrouting => {

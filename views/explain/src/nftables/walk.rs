@@ -10,8 +10,8 @@ use render::nftables::{
 
 use super::flight::Flight;
 use super::{Step, Then, TraceError};
-use crate::Packet;
 use crate::fate::Fates;
+use crate::policy::Traffic;
 
 /// The kernel's own limit (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
@@ -33,7 +33,7 @@ pub(super) struct Table<'a> {
 
 impl<'a> Table<'a> {
     pub(super) fn of(ruleset: &'a Ruleset, family: Family) -> Self {
-        let parts = || ruleset.parts.values();
+        let parts = || ruleset.parts.values().chain([&ruleset.policy]);
         let chains = parts().flat_map(|part| &part.chains);
         let elements = parts().flat_map(|part| &part.elements);
         Self {
@@ -49,7 +49,9 @@ pub(super) struct Walk<'a> {
     pub(super) affinity_size: u32,
     pub(super) family: Family,
     pub(super) host: &'a Host,
-    pub(super) packet: &'a Packet,
+    pub(super) traffic: Traffic,
+    /// Whether the connection was seen before.
+    pub(super) established: bool,
     pub(super) steps: Vec<Step>,
     /// Ends that a packet does not come back from.
     pub(super) fates: Fates,
@@ -135,7 +137,10 @@ impl<'a> Walk<'a> {
                         Then::Nothing => drop(next.insert(way.flight)),
                         Then::Drop => self.fates.dropped = true,
                         Then::Reject => self.fates.rejected = true,
-                        Then::Dnat(_) | Then::Masquerade => drop(done.left.insert(way.flight)),
+                        Then::Dnat(_) | Then::Masquerade | Then::Accept => {
+                            done.left.insert(way.flight);
+                        }
+                        Then::Return => drop(done.through.insert(way.flight)),
                         Then::Jump(_) | Then::Goto(_) => {
                             away.entry(then).or_default().insert(way.flight);
                         }

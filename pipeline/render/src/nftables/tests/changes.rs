@@ -52,7 +52,7 @@ impl Agent {
     }
 
     fn ruleset(&self) -> Ruleset {
-        Ruleset { parts: self.parts.clone(), options: Options::default() }
+        Ruleset { parts: self.parts.clone(), policy: Part::default(), options: Options::default() }
     }
 }
 
@@ -121,8 +121,14 @@ fn one_endpoint_replaced_is_two_elements() {
     agent.update(&[("web", Some(web(&["10.244.1.10:8080", "10.244.1.11:8080"])))]);
     let change = agent.update(&[("web", Some(web(&["10.244.1.10:8080", "10.244.1.12:8080"])))]);
     let sets = |ids: Vec<SetName>| ids.iter().map(SetName::to_string).collect::<Vec<_>>();
-    assert_eq!(sets(change.remove.iter().map(|id| id.set).collect()), ["hairpin", "endpoints"]);
-    assert_eq!(sets(change.add.keys().map(|id| id.set).collect()), ["hairpin", "endpoints"]);
+    assert_eq!(
+        sets(change.remove.iter().map(|id| id.set.clone()).collect()),
+        ["hairpin", "endpoints"]
+    );
+    assert_eq!(
+        sets(change.add.keys().map(|id| id.set.clone()).collect()),
+        ["hairpin", "endpoints"]
+    );
     assert!(change.write.is_empty() && change.delete.is_empty(), "no chain, so no validation");
 }
 
@@ -180,9 +186,9 @@ fn a_cluster_ip_of_two_services_stays_with_the_second() {
         Some(with(server(name, &["10.244.1.10:8080"]), frontend))
     };
     let cluster_ips = |change: &Change| {
-        let count = |ids: Vec<SetName>| ids.iter().filter(|&&id| id == SetName::ClusterIps).count();
-        let added = count(change.add.keys().map(|id| id.set).collect());
-        (added, count(change.remove.iter().map(|id| id.set).collect()))
+        let count = |ids: Vec<SetName>| ids.iter().filter(|id| **id == SetName::ClusterIps).count();
+        let added = count(change.add.keys().map(|id| id.set.clone()).collect());
+        (added, count(change.remove.iter().map(|id| id.set.clone()).collect()))
     };
     assert_eq!(cluster_ips(&agent.update(&[("web", at("web", 80))])), (1, 0));
     assert_eq!(cluster_ips(&agent.update(&[("api", at("api", 443))])), (0, 0));

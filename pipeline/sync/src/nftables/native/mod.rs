@@ -38,6 +38,9 @@ pub mod ct {
     pub const MARK: u32 = 3;
     /// The bit of [`STATE`] for "belongs to no connection that could be".
     pub const INVALID: u32 = 1;
+    /// The bits of [`STATE`] for "belongs to a connection that was seen before" and "is an error
+    /// about one".
+    pub const ESTABLISHED_OR_RELATED: u32 = 6;
     /// The bit of [`STATE`] for "begins a connection".
     pub const NEW: u32 = 8;
     /// The bit of [`STATUS`] for "the destination was translated" (`IPS_DST_NAT`).
@@ -52,6 +55,9 @@ pub mod dynset {
     pub const DELETE: u32 = 2;
 }
 
+/// `NFT_CMP_LTE` and `NFT_CMP_GTE`
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
 /// `NFT_NUMGEN_RANDOM`
 const RANDOM: u32 = 1;
 /// `NFT_LOOKUP_F_INV`
@@ -143,6 +149,15 @@ pub enum Native<'a> {
         /// With what.
         value: &'a [u8],
     },
+    /// Goes on if the register, as bytes, is not below (or, `most`, not above) this.
+    Bound {
+        /// Where.
+        at: u32,
+        /// Whether it may be this at most.
+        most: bool,
+        /// The bound.
+        value: &'a [u8],
+    },
     /// Goes on if the key is (or, inverted, is not) in a set.
     Lookup {
         /// The set.
@@ -176,8 +191,8 @@ pub enum Native<'a> {
         operation: u32,
         /// Where the key begins.
         key: u32,
-        /// Where the data begin.
-        data: u32,
+        /// Where the data begin; `None` for a set.
+        data: Option<u32>,
         /// For how many milliseconds the element stays; 0 for ever.
         timeout: u64,
     },
@@ -203,6 +218,22 @@ pub enum Native<'a> {
         first: u32,
         /// Where the highest port is.
         last: u32,
+    },
+    /// Counts.
+    Counter,
+    /// Goes on so often.
+    Limit {
+        /// How many packets a second.
+        per_second: u64,
+        /// How many at once.
+        burst: u32,
+    },
+    /// Hands the packet to whoever listens.
+    Log {
+        /// What is said of it.
+        prefix: &'a str,
+        /// To which group.
+        group: u16,
     },
     /// Answers with an ICMP message.
     Reject {

@@ -2,7 +2,9 @@
 
 use super::super::Verdict;
 use super::super::expression::{DATA, NAME, VALUE};
-use super::{DNAT, HOST_TO_NETWORK, INVERTED, Native, RANDOM, RANDOM_PORTS, fib, word};
+use super::{
+    AT_LEAST, AT_MOST, DNAT, HOST_TO_NETWORK, INVERTED, Native, RANDOM, RANDOM_PORTS, fib, word,
+};
 use crate::netlink::Attributes;
 
 /// The native expressions of a rule; `None` for each that is none of these.
@@ -53,6 +55,10 @@ fn read<'a>(name: &str, data: Attributes<'a>) -> Option<Native<'a>> {
             is(2, data.be32(1)?)?;
             Native::ByteOrder { at: at(1)? }
         }
+        "cmp" if matches!(data.be32(2), Some(AT_MOST | AT_LEAST)) => {
+            let most = data.be32(2) == Some(AT_MOST);
+            Native::Bound { at: at(1)?, most, value: data.nested(3).get(VALUE)? }
+        }
         "cmp" => {
             let inverted = data.be32(2).filter(|&operation| operation <= 1)? == 1;
             Native::Compare { at: at(1)?, inverted, value: data.nested(3).get(VALUE)? }
@@ -95,9 +101,23 @@ fn read_long<'a>(name: &str, data: Attributes<'a>) -> Option<Native<'a>> {
             set: data.text(1)?,
             operation: data.be32(3)?,
             key: at(4)?,
-            data: at(5)?,
+            data: at(5),
             timeout: data.be64(6).unwrap_or_default(),
         },
+        "counter" => Native::Counter,
+        "limit" => {
+            let plain = data.be64(2)? == 1 && [4, 5].map(|kind| data.be32(kind)) == [Some(0); 2];
+            let per_second = data.be64(1).filter(|_| plain)?;
+            Native::Limit { per_second, burst: data.be32(3)? }
+        }
+        "log" => {
+            let group = u16::from_be_bytes(data.get(1)?.try_into().ok()?);
+            // What the kernel tells of a log that copies whole packets, at once.
+            let plain = [3, 4].iter().all(|&kind| {
+                data.get(kind).is_none_or(|value| value.iter().all(|&byte| byte == 0))
+            });
+            Native::Log { prefix: data.text(2).filter(|_| plain)?, group }
+        }
         "nat" => {
             let same = data.get(4).is_none_or(|other| Some(other) == data.get(3));
             let same = same && data.get(6).is_none_or(|other| Some(other) == data.get(5));

@@ -1,7 +1,9 @@
 //! Native expressions as attributes.
 
 use super::super::expression::{self, expression, value};
-use super::{DNAT, HOST_TO_NETWORK, INVERTED, Native, RANDOM, RANDOM_PORTS, fib, register};
+use super::{
+    AT_LEAST, AT_MOST, DNAT, HOST_TO_NETWORK, INVERTED, Native, RANDOM, RANDOM_PORTS, fib, register,
+};
 use crate::netlink::Encoder;
 
 impl Native<'_> {
@@ -32,6 +34,11 @@ impl Native<'_> {
                 numbers(out, &[(1, register(at)), (2, inverted.into())]);
                 value(out, 3, bytes);
             }
+            Self::Bound { at, most, value: bytes } => {
+                let operation = if most { AT_MOST } else { AT_LEAST };
+                numbers(out, &[(1, register(at)), (2, operation)]);
+                value(out, 3, bytes);
+            }
             Self::Lookup { set, key, inverted } => {
                 out.be32(2, register(key));
                 out.text(1, set);
@@ -58,7 +65,11 @@ impl Native<'_> {
     fn write_last(&self, out: &mut Encoder) {
         match *self {
             Self::Dynset { set, operation, key, data, timeout } => {
-                numbers(out, &[(4, register(key)), (5, register(data)), (3, operation)]);
+                out.be32(4, register(key));
+                if let Some(data) = data {
+                    out.be32(5, register(data));
+                }
+                out.be32(3, operation);
                 if timeout > 0 {
                     out.be64(6, timeout);
                 }
@@ -77,6 +88,20 @@ impl Native<'_> {
             }
             Self::Masquerade { first, last } => {
                 numbers(out, &[(1, RANDOM_PORTS), (2, register(first)), (3, register(last))]);
+            }
+            Self::Counter => {
+                out.be64(1, 0);
+                out.be64(2, 0);
+            }
+            Self::Limit { per_second, burst } => {
+                out.be64(1, per_second);
+                // The unit, in seconds.
+                out.be64(2, 1);
+                numbers(out, &[(3, burst), (4, 0), (5, 0)]);
+            }
+            Self::Log { prefix, group } => {
+                out.raw(1, &group.to_be_bytes());
+                out.text(2, prefix);
             }
             Self::Reject { code } => {
                 out.be32(1, 0);
@@ -97,12 +122,15 @@ impl Native<'_> {
             Self::Random { .. } => "numgen",
             Self::Bitwise { .. } => "bitwise",
             Self::ByteOrder { .. } => "byteorder",
-            Self::Compare { .. } => "cmp",
+            Self::Compare { .. } | Self::Bound { .. } => "cmp",
             Self::Lookup { .. } | Self::Map { .. } | Self::VerdictMap { .. } => "lookup",
             Self::Dynset { .. } => "dynset",
             Self::Load { .. } | Self::Verdict(_) => "immediate",
             Self::Dnat { .. } => "nat",
             Self::Masquerade { .. } => "masq",
+            Self::Counter => "counter",
+            Self::Limit { .. } => "limit",
+            Self::Log { .. } => "log",
             Self::Reject { .. } => "reject",
         }
     }

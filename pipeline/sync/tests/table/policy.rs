@@ -1,0 +1,191 @@
+//! Policies in the kernel: by changes, from nothing, read back, and through the real nft.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::{Change as Fact, Cluster, Family, Host, HostAddress, Owner};
+use plan::policy::PolicyIntent;
+use plan::{Config as PlanConfig, Planner, PolicyOptions};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, TestRunner};
+use render::nftables::policy::{Rendered, part};
+use render::nftables::{Options, Part, Ruleset};
+use sync::netlink::SendBudget;
+use sync::table::Nftables;
+
+use crate::fixture::{node, same};
+use crate::namespace::{listing, sh, within};
+use crate::policy_world::some_change;
+
+fn options() -> Options {
+    Options { policy_log: Some(7), ..Options::default() }
+}
+
+fn whole(policy: &PolicyIntent) -> Ruleset {
+    let node = render::nftables::node(&node(), &options());
+    let parts = BTreeMap::from([(Owner::Node, node)]);
+    Ruleset { parts, policy: part(policy, &options()), options: options() }
+}
+
+fn planner(hold: bool) -> Planner {
+    let network_policy = PolicyOptions {
+        enforce: true,
+        hold_unknown_seconds: hold.then_some(30),
+        dns_listeners: ["10.9.0.1", "fd09::1"].map(|text| text.parse().unwrap()).into(),
+        all_nodes: true,
+    };
+    Planner::new(PlanConfig { network_policy, ..PlanConfig::new("alpha") })
+}
+
+/// An agent that knows nothing but policies.
+struct Agent {
+    cluster: Cluster,
+    planner: Planner,
+    rendered: Rendered,
+    nftables: Nftables,
+}
+
+impl Agent {
+    fn new(hold: bool, budget: SendBudget) -> Self {
+        let mut nftables = Nftables::open_with(budget).unwrap();
+        nftables.reconcile(&whole(&PolicyIntent::default())).unwrap();
+        let mut agent = Self {
+            cluster: Cluster::default(),
+            planner: planner(hold),
+            rendered: Rendered::default(),
+            nftables,
+        };
+        let address =
+            HostAddress { address: "10.9.0.1".parse().unwrap(), interface: "eth0".into() };
+        let addresses = BTreeSet::from([address]);
+        agent.live(vec![Fact::Host(Host { addresses, conntrack_be_liberal: false })]);
+        agent
+    }
+
+    fn intent(&self) -> &PolicyIntent {
+        &self.planner.intent().policy
+    }
+
+    /// Lives through some changes; returns how many messages the kernel got.
+    fn live(&mut self, facts: Vec<Fact>) -> usize {
+        let owners: BTreeSet<Owner> =
+            facts.into_iter().flat_map(|fact| self.cluster.apply(fact)).collect();
+        self.planner.update(&self.cluster, &owners);
+        let changes = self.planner.take_policy_changes();
+        let intent = &self.planner.intent().policy;
+        let change = self.rendered.change(intent, &changes, &options());
+        if change.is_empty() {
+            self.rendered.advance(intent, &changes, &options());
+            return 0;
+        }
+        let written = self.nftables.apply(&change).unwrap();
+        self.rendered.advance(intent, &changes, &options());
+        written.messages
+    }
+
+    /// The kernel holds what the policies ask for, and a start finds nothing to do.
+    fn check(&mut self) {
+        let held = self.nftables.read().unwrap();
+        assert_eq!(held.unreadable, Vec::<String>::new());
+        let whole = whole(self.intent());
+        same(&held.part, &whole.merged());
+        assert_eq!(held.part.sets, whole.merged().sets);
+        let again = Nftables::open().unwrap().reconcile(&whole).unwrap();
+        assert_eq!(again.messages, 0);
+    }
+
+    fn without_policies(&mut self) {
+        self.live(vec![Fact::NetworkPolicies(Vec::new())]);
+        self.live(vec![Fact::ClusterNetworkPolicies(Vec::new())]);
+        assert_eq!(part(self.intent(), &options()), Part::default());
+        self.check();
+    }
+}
+
+proptest! {
+    #![proptest_config(Config { cases: 24, max_shrink_iters: 60, ..Config::default() })]
+
+    #[test]
+    fn changes_lead_where_a_load_leads(
+        batches in vec(vec(some_change(), 1..10), 1..8),
+        hold: bool,
+        small: bool,
+    ) {
+        within(move || {
+            let budget = if small { SendBudget::Bytes(12_000) } else { SendBudget::Forced };
+            let mut agent = Agent::new(hold, budget);
+            for batch in batches {
+                agent.live(batch);
+                agent.check();
+            }
+            agent.without_policies();
+        });
+    }
+}
+
+/// A cluster with something of everything: facts after which the rules name all these words.
+fn rich(words: &[&str]) -> Vec<Fact> {
+    let mut runner = TestRunner::deterministic();
+    for _ in 0..200 {
+        let facts = vec(some_change(), 40..60).new_tree(&mut runner).unwrap().current();
+        let mut planner = planner(true);
+        let mut cluster = Cluster::default();
+        let owners = facts.iter().flat_map(|fact| cluster.apply(fact.clone())).collect();
+        planner.update(&cluster, &owners);
+        let text = whole(&planner.intent().policy).to_text(Family::V4);
+        if words.iter().all(|word| text.contains(word)) {
+            return facts;
+        }
+    }
+    panic!("no such cluster was generated");
+}
+
+/// Loaded by nft, the text of the rules is what our own encoder writes; and what nft lists, it loads.
+#[test]
+fn nft_loads_the_text_and_lists_what_it_can_load() {
+    for words in [
+        ["set ranges-", "set pods-", "set named-ports-", "set nodes-"],
+        ["set ports-", "tcp dport 80", "jump egress-", "jump ingress-"],
+        ["-baseline {", "set held-egress", "set known-addresses", "log prefix"],
+    ] {
+        within(move || {
+            let mut agent = Agent::new(true, SendBudget::default());
+            agent.live(rich(&words));
+            agent.check();
+            let whole = whole(agent.intent());
+            let listed = listing();
+            for text in [Family::ALL.map(|family| whole.to_text(family)).concat(), listed] {
+                sh("nft flush ruleset; nft -f -", &text);
+                let written = Nftables::open().unwrap().reconcile(&whole).unwrap();
+                assert_eq!((written.messages, written.refused.len()), (0, 0));
+                assert!(listing().contains("comment \"ClusterNetworkPolicy "));
+            }
+        });
+    }
+}
+
+/// Whatever somebody breaks, a reconciliation mends.
+#[test]
+fn what_others_break_is_mended() {
+    within(|| {
+        let mut agent = Agent::new(true, SendBudget::default());
+        agent.live(rich(&["jump egress-", "set pods-"]));
+        let whole = whole(agent.intent());
+        for harm in [
+            "flush chain ip pointsman policy-forward",
+            "flush map ip pointsman egress-isolated",
+            "flush set ip pointsman policy-subjects",
+            "add set ip pointsman pods-stranger { type ipv4_addr; }",
+            "add chain ip pointsman ingress-stranger",
+            "delete chain ip pointsman policy-input",
+            "insert rule ip pointsman policy-ingress accept",
+        ] {
+            sh("nft -f -", harm);
+            let mut nftables = Nftables::open().unwrap();
+            let written = nftables.reconcile(&whole).unwrap();
+            assert!(written.messages > 0, "{harm}");
+            same(&nftables.read().unwrap().part, &whole.merged());
+        }
+    });
+}
