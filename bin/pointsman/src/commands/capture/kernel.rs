@@ -48,7 +48,11 @@ fn nftables() -> Result<Vec<String>> {
     let held = tables.read()?;
     let unreadable = held.unreadable.len();
     let parts = [(Owner::Node, held.part)].into();
-    let ruleset = Ruleset { parts, options: render::nftables::Options::default() };
+    let ruleset = Ruleset {
+        parts,
+        policy: render::nftables::Part::default(),
+        options: render::nftables::Options::default(),
+    };
     let texts = Family::ALL.map(|family| ruleset.to_text(family));
     let mut lines: Vec<String> =
         texts.iter().flat_map(|text| text.lines()).map(str::to_owned).collect();
