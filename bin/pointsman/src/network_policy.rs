@@ -55,6 +55,11 @@ pub(crate) fn existing(meant: &Meant, wanted: NetworkPolicyMode) -> Existing {
     })
 }
 
+/// The group that rules log to.
+pub(crate) fn log_group(meant: &Meant) -> Option<u16> {
+    meant.network_policy.log.then_some(denied::GROUP)
+}
+
 /// Listens to what policies deny, if that is to be told.
 pub(crate) fn log(
     meant: &Meant,

@@ -89,6 +89,7 @@ fn serve(meant: &Meant, arguments: &RunArguments) -> Result<()> {
             let kernel = Nftables::open().context(denied)?;
             let options = render::nftables::Options {
                 masquerade_bit: meant.masquerade_bit,
+                policy_log: network_policy::log_group(meant),
                 ..render::nftables::Options::default()
             };
             work(meant, arguments, NftablesDataplane::new(kernel, options))

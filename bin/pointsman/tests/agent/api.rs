@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lab::Lab;
-use lab_api::resource::{ENDPOINT_SLICES, EVENTS, NODES, SERVICES};
+use lab_api::resource::{ENDPOINT_SLICES, EVENTS, NODES, PODS, SERVICES};
 use lab_api::{ListOptions, Object, Resource, Server, Store, StoreOptions, WriteOptions};
 use serde_json::{Value, json};
 
@@ -103,6 +103,17 @@ impl Api {
         self.store.create(resource, namespace, object, &WriteOptions::default()).unwrap();
     }
 
+    /// Stores a running Pod of the node, labelled by its name.
+    pub(crate) fn create_pod(&self, name: &str, address: &str) {
+        let metadata = json!({"name": name, "labels": {"app": name}});
+        let spec = json!({"nodeName": "alpha", "containers": [{"name": "a", "image": "a"}]});
+        self.create(&PODS, "default", json!({"metadata": metadata, "spec": spec}));
+        let status = json!({"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]});
+        let options = WriteOptions { subresource: Some("status"), ..WriteOptions::default() };
+        let pod = json!({"metadata": {"name": name}, "status": status});
+        self.store.update(&PODS, "default", name, pod, &options).unwrap();
+    }
+
     /// Stores the Node, and `my-service` with these endpoints.
     pub(crate) fn create_my_service(&self, endpoints: &[&str]) {
         self.create(&NODES, "", json!({"metadata": {"name": "alpha"}}));
@@ -188,6 +199,16 @@ fn pass(mut client: TcpStream, behind: SocketAddr, gate: &Mutex<State>, now: &Ga
     }
 }
 
+/// What the server calls `endPort` comes out as a field that nobody knows, as if it were newer.
+fn from_the_future(bytes: &mut [u8]) {
+    let (known, unknown) = (b"\"endPort\"", b"\"oddPort\"");
+    let mut at = 0;
+    while let Some(found) = bytes[at..].windows(known.len()).position(|field| field == known) {
+        bytes[at + found..at + found + known.len()].copy_from_slice(unknown);
+        at += found;
+    }
+}
+
 /// Carries bytes while the gate is open; what is silent is neither carried nor ended.
 fn carry(from: &mut TcpStream, to: &mut TcpStream, gate: &Mutex<State>) {
     let mut bytes = [0; 65536];
@@ -196,6 +217,7 @@ fn carry(from: &mut TcpStream, to: &mut TcpStream, gate: &Mutex<State>) {
         if gate.lock().unwrap().0 == Gate::Silent {
             return;
         }
+        from_the_future(&mut bytes[..read]);
         if read == 0 || to.write_all(&bytes[..read]).is_err() {
             let _ = to.shutdown(Shutdown::Both);
             return;

@@ -13,6 +13,7 @@ mod meters;
 mod names;
 mod nftables;
 mod operation;
+mod policy;
 mod reload;
 mod restart;
 mod stage;
