@@ -4,6 +4,8 @@
 //! only then: after a failure the next step compares with the kernel itself. So it does when
 //! somebody else changed our rules.
 
+mod inputs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -15,10 +17,10 @@ use plan::policy::{PolicyChanges, PolicyIntent};
 use plan::{Config, Intent, Planner};
 use sync::nflog::Logged;
 use sync::watch::Heard;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
+pub(crate) use self::inputs::{Inputs, Order};
 use crate::dataplane::{Dataplane, Outcome};
 use crate::denied::Denied;
 use crate::existing::Existing;
@@ -28,29 +30,6 @@ use crate::pace::{Backoff, Complaint};
 use crate::repair::{Cause, Repair};
 use crate::triggers::triggers;
 use crate::views::{Changes, Synced, View};
-
-/// What comes to the agent.
-pub(crate) struct Inputs {
-    /// What the source says.
-    pub(crate) deliveries: Receiver<Delivery>,
-    /// What others change in nf_tables.
-    pub(crate) foreign: UnboundedReceiver<Heard>,
-    /// What the operator changes.
-    pub(crate) orders: UnboundedReceiver<Order>,
-    /// Whether policies are enforced; said before the first complete delivery.
-    pub(crate) decision: watch::Receiver<Option<PolicyDecision>>,
-    /// Packets that policies denied, where they are to be told.
-    pub(crate) denied: Receiver<Logged>,
-}
-
-/// A change of the operator's mind that can be followed in place.
-#[derive(Debug, Default)]
-pub(crate) struct Order {
-    /// Plan everything anew by this.
-    pub(crate) routing: Option<Config>,
-    /// The least time between the end of a write and the next.
-    pub(crate) rest: Option<Duration>,
-}
 
 /// One node's agent.
 pub(crate) struct Agent<D> {
