@@ -7,6 +7,7 @@
 pub mod conntrack;
 mod error;
 pub mod foreign;
+pub mod ipset;
 pub mod iptables;
 pub mod kube_proxy;
 pub mod legacy;

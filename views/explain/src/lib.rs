@@ -26,4 +26,6 @@ pub use explain::{
 pub use lint::{Finding, Lint, lint};
 pub use nftables::trace_nftables;
 pub use packet::{Enters, Packet};
-pub use trace::{Step, Then, Trace, TraceError, trace_iptables};
+pub use trace::{
+    PolicyTrace, Step, Then, Trace, TraceError, trace_iptables, trace_iptables_policy,
+};

@@ -268,7 +268,7 @@ fn ipv6() {
 fn made(rules: Vec<Rule>) -> Result<Trace, TraceError> {
     let mut part = render::iptables::node(&node(), &Options::default());
     part.shared.get_mut(&nat("KUBE-SERVICES")).unwrap().splice(0..0, rules);
-    let ruleset = Ruleset { parts: [(Owner::Node, part)].into() };
+    let ruleset = Ruleset { parts: [(Owner::Node, part)].into(), ..Ruleset::default() };
     trace_iptables(&ruleset, &host(), &packet(CLIENT, CLUSTER_IP, 80))
 }
 
@@ -311,7 +311,7 @@ fn defects_of_rules_are_errors() {
 
 #[test]
 fn no_rules_let_everything_pass() {
-    let empty = Ruleset { parts: [(Owner::Node, Part::default())].into() };
+    let empty = Ruleset { parts: [(Owner::Node, Part::default())].into(), ..Ruleset::default() };
     for from in [POD, NODE, CLIENT] {
         let trace = trace_iptables(&empty, &host(), &packet(from, CLUSTER_IP, 80)).unwrap();
         assert_eq!(trace, Trace { verdict: Verdict::Pass, steps: vec![] });

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{Family, NamespacedName, Owner};
-use plan::policy::PolicyChanges;
+use model::{Family, NamespacedName, Owner, PolicyFact, PolicyName};
+use plan::policy::{PolicyChanges, PolicyIntent};
 use plan::{Intent, VirtualServer};
+use render::iptables::policy::{PolicyChange, Standing};
 use render::iptables::{Change, Options, Part, Table, names};
-use sync::iptables::{Iptables, Written};
+use sync::iptables::{Iptables, RefusedMember, Written};
 use sync::watch::{self, Heard, TableFamily};
 use tracing::{info, warn};
 
@@ -31,6 +32,8 @@ pub(crate) struct IptablesDataplane {
     leftovers_due: bool,
     /// How many rules of ours the kernel holds.
     counts: BTreeMap<(Family, Table), usize>,
+    /// What stands of policies; `None` where only a comparison with the kernel tells.
+    policy: Option<Standing>,
 }
 
 impl IptablesDataplane {
@@ -41,6 +44,7 @@ impl IptablesDataplane {
             route_localnet_due: true,
             leftovers_due: true,
             counts: BTreeMap::new(),
+            policy: None,
         }
     }
 
@@ -93,6 +97,29 @@ impl IptablesDataplane {
         Outcome { rules, ..Outcome::from(written) }
     }
 
+    /// Writes what owners change, then what policies do.
+    fn write(
+        &mut self,
+        changes: &BTreeMap<Owner, Change>,
+        policy: &PolicyChange,
+        next: &Intent,
+    ) -> Result<Written, sync::Error> {
+        // What stands counts as changed already: if it is not, everything is compared.
+        let standing = self.policy.take();
+        let mut written = self.kernel.apply(changes)?;
+        if !policy.is_empty() {
+            let more = self.kernel.apply_policy(policy)?;
+            written.messages += more.messages;
+            written.bytes += more.bytes;
+            written.batches += more.batches;
+            written.refused.extend(more.refused);
+            written.refused_members.extend(more.refused_members);
+        }
+        self.policy = standing;
+        written.refused.extend(refused_policies(&next.policy, &mut written.refused_members));
+        Ok(written)
+    }
+
     /// What one owner contributes under an Intent; `None` where it asks for nothing.
     fn part(&self, intent: &Intent, owner: &Owner) -> Option<Part> {
         match owner {
@@ -101,7 +128,7 @@ impl IptablesDataplane {
                 let servers: &[VirtualServer] = intent.servers.get(name)?;
                 Some(render::iptables::owner(&intent.node, servers, &self.options))
             }
-            // No rules come of these yet.
+            // What differs of all policies together is told apart from owners.
             Owner::Policy(_) => None,
         }
     }
@@ -109,8 +136,11 @@ impl IptablesDataplane {
 
 impl Dataplane for IptablesDataplane {
     fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error> {
-        let ruleset = render::iptables::ruleset(intent, &self.options);
-        let written = self.kernel.reconcile(&ruleset)?;
+        let (ruleset, standing) = render::iptables::ruleset_and_standing(intent, &self.options);
+        self.policy = None;
+        let mut written = self.kernel.reconcile(&ruleset)?;
+        self.policy = Some(standing);
+        written.refused.extend(refused_policies(&intent.policy, &mut written.refused_members));
         self.counts = TABLES.map(|table| (table, ruleset.rule_count(table.0, table.1))).into();
         // What the kernel held before of an owner that it refused is not known here.
         for (owner, _) in &written.refused {
@@ -127,8 +157,14 @@ impl Dataplane for IptablesDataplane {
         accepted: &Intent,
         next: &Intent,
         owners: &BTreeSet<Owner>,
-        _policy: &PolicyChanges,
+        policy: &PolicyChanges,
     ) -> Result<Outcome, sync::Error> {
+        let change = match &mut self.policy {
+            Some(standing) => standing.change(&next.policy, policy, &self.options),
+            None => None,
+        };
+        // A family comes or goes, with all its chains and sets.
+        let Some(policy) = change else { return self.reconcile(next) };
         // Rules of every owner may name a fact of the node (how Pods are recognised, say).
         let node_differs = owners.contains(&Owner::Node);
         let everybody: BTreeSet<Owner>;
@@ -151,7 +187,7 @@ impl Dataplane for IptablesDataplane {
                 changes.insert(owner.clone(), change);
             }
         }
-        let written = match self.kernel.apply(&changes) {
+        let written = match self.write(&changes, &policy, next) {
             Err(error @ sync::Error::OutOfStep { .. }) => {
                 warn!("{error}; comparing with the kernel");
                 return self.reconcile(next);
@@ -168,7 +204,7 @@ impl Dataplane for IptablesDataplane {
     }
 
     fn enforces_policies(&self) -> bool {
-        false
+        true
     }
 
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {
@@ -198,9 +234,41 @@ impl Dataplane for IptablesDataplane {
                     return Ok(Some(change.to_string()));
                 }
             }
+            let standing = self.policy.iter().flat_map(Standing::jumps);
+            let jumps = standing.filter(|jump| {
+                jump.chain.family == family
+                    && jump.chain.table == table
+                    && change.objects.contains(&*jump.chain.name)
+            });
+            for jump in jumps {
+                let held = self.kernel.read_chain(&jump.chain)?;
+                if !sync::iptables::stands_ahead(&held, jump) {
+                    return Ok(Some(change.to_string()));
+                }
+            }
         }
         Ok(None)
     }
+}
+
+/// The policies whose rules name a set that lacks an element, for the kernel would not have it.
+fn refused_policies(
+    intent: &PolicyIntent,
+    members: &mut Vec<RefusedMember>,
+) -> Vec<(Owner, sync::Error)> {
+    let mut refused = Vec::new();
+    for RefusedMember { set, error, .. } in members.drain(..) {
+        let rules = intent.classes.values().flat_map(|class| class.rules());
+        let owner = rules
+            .filter(|rule| render::iptables::policy::names_set(rule, &set))
+            .map(|rule| match &rule.policy {
+                PolicyName::Network(name) => PolicyFact::NetworkPolicy(name.clone()),
+                PolicyName::Cluster(name) => PolicyFact::ClusterNetworkPolicy(name.clone()),
+            })
+            .next();
+        refused.push((owner.map_or(Owner::Node, Owner::Policy), error));
+    }
+    refused
 }
 
 /// Which table of iptables a change is about.

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use data_encoding::BASE32;
-use model::PortName;
+use model::{Direction, Family, PortName};
+use plan::policy::{ClassKey, NamedPortsKey, SetKey};
 use sha2::{Digest, Sha256};
 
 use super::Table;
@@ -87,6 +88,102 @@ pub fn sep(port: &PortName, endpoint: SocketAddr) -> Arc<str> {
     hashed("KUBE-SEP-", format_args!("{port}{}{endpoint}", port.protocol.lower()))
 }
 
+/// The start of the names of chains and sets for network policies. Neither kube-proxy nor a network
+/// plugin uses it.
+pub const POLICY_PREFIX: &str = "PM-";
+/// Where packets that the node forwards are judged by policies.
+pub const PM_FORWARD: &str = "PM-FORWARD";
+/// Where packets for the node itself are judged by the policies of their sender.
+pub const PM_INPUT: &str = "PM-INPUT";
+/// Where TCP goes that is neither of a known connection nor the first segment of a new one.
+pub const PM_LOOSE: &str = "PM-LOOSE";
+/// Addresses of this node's blocks that are known.
+pub const PM_KNOWN: &str = "PM-KNOWN";
+/// Addresses that are held back by now.
+pub const PM_HELD: &str = "PM-HELD";
+/// Addresses that have been held back since they became unknown.
+pub const PM_SEEN: &str = "PM-SEEN";
+
+/// A direction's word in names.
+fn word(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "INGRESS",
+        Direction::Egress => "EGRESS",
+    }
+}
+
+/// Where packets are judged in a direction.
+#[must_use]
+pub fn judge(direction: Direction) -> Arc<str> {
+    format!("PM-{}", word(direction)).into()
+}
+
+/// Where packets of judged addresses are led to the rules of their class.
+#[must_use]
+pub fn classes(direction: Direction) -> Arc<str> {
+    format!("PM-{}-CLASSES", word(direction)).into()
+}
+
+/// Where what a direction forbids is dropped and counted.
+#[must_use]
+pub fn deny(direction: Direction) -> Arc<str> {
+    format!("PM-{}-DENY", word(direction)).into()
+}
+
+/// Where packets of unknown addresses are held back.
+#[must_use]
+pub fn hold(direction: Direction) -> Arc<str> {
+    format!("PM-{}-HOLD", word(direction)).into()
+}
+
+/// The chain with a class's rules; also the start of the name of the set of its addresses.
+#[must_use]
+pub fn class(key: &ClassKey) -> Arc<str> {
+    let prefix = match key.direction {
+        Direction::Ingress => "PM-I-",
+        Direction::Egress => "PM-E-",
+    };
+    hashed(prefix, key)
+}
+
+/// Whether a chain holds rules of a class.
+#[must_use]
+pub fn is_of_class(chain: &str) -> bool {
+    chain.starts_with("PM-I-") || chain.starts_with("PM-E-")
+}
+
+/// The set of one family: sets of both share their names' space.
+#[must_use]
+pub fn set(name: &str, family: Family) -> Arc<str> {
+    let family = match family {
+        Family::V4 => 4,
+        Family::V6 => 6,
+    };
+    format!("{name}-{family}").into()
+}
+
+/// The set of the addresses that rules name.
+#[must_use]
+pub fn peers(key: &SetKey, family: Family) -> Arc<str> {
+    let prefix = match key {
+        SetKey::Pods(_) => "PM-PODS-",
+        SetKey::Nodes(_) => "PM-NODES-",
+    };
+    set(&hashed(prefix, key), family)
+}
+
+/// The set of the ports that go by a name.
+#[must_use]
+pub fn ports(key: &NamedPortsKey, family: Family) -> Arc<str> {
+    set(&hashed("PM-PORTS-", key), family)
+}
+
+/// The set of blocks that a rule names; the same blocks are the same set.
+#[must_use]
+pub fn blocks(words: &str, family: Family) -> Arc<str> {
+    set(&hashed("PM-NETS-", words), family)
+}
+
 /// Whether a chain is one of those that come and go. They are ours in `nat` alone.
 #[must_use]
 pub fn is_dynamic(name: &str) -> bool {
@@ -101,6 +198,7 @@ pub fn is_ours(table: Table, name: &str) -> bool {
         || SHARED.contains(&(table, name))
         || FIXED.contains(&(table, name))
         || (table == Table::Nat && is_dynamic(name))
+        || (table == Table::Filter && name.starts_with(POLICY_PREFIX))
 }
 
 fn of_port(prefix: &str, port: &PortName) -> Arc<str> {

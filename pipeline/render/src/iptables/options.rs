@@ -12,12 +12,15 @@ pub struct Options {
     /// `localhost_nps_accepted_pkts` exist; rules that name a missing one are refused by the
     /// kernel.
     pub nfacct: bool,
+    /// The netlink group that is told of packets that policies forbid, some of each rule in a
+    /// second (`NFLOG`).
+    pub policy_log: Option<u16>,
 }
 
 impl Default for Options {
-    /// kube-proxy's defaults, without counters.
+    /// kube-proxy's defaults, without counters; nobody is told of packets.
     fn default() -> Self {
-        Self { masquerade_bit: 14, random_fully: true, nfacct: false }
+        Self { masquerade_bit: 14, random_fully: true, nfacct: false, policy_log: None }
     }
 }
 

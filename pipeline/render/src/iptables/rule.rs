@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Cidr, Protocol};
+use plan::policy::PortRange;
 
 /// A value that a packet must have, or (inverted, `!`) must not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +51,12 @@ impl Rule {
         Self { target: Some(target), ..Self::default() }
     }
 
+    /// Whether the rule is one of ICMPv6, because a match of it says so.
+    #[must_use]
+    pub fn is_icmpv6(&self) -> bool {
+        self.matches.iter().any(|one| matches!(one, Match::Icmpv6Type(_)))
+    }
+
     /// One more match, after those that are there.
     #[must_use]
     pub fn matching(mut self, one: Match) -> Self {
@@ -67,6 +74,18 @@ impl Rule {
     #[must_use]
     pub fn state(self, states: CtStates) -> Self {
         self.matching(Match::CtState { inverted: false, states })
+    }
+}
+
+impl Lookup {
+    /// The fields as the tool names them.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Source => "src",
+            Self::Destination => "dst",
+            Self::DestinationPort => "dst,dst",
+        }
     }
 }
 
@@ -95,6 +114,17 @@ pub enum Recent {
     },
     /// `--set`: note the client, now.
     Set,
+}
+
+/// What of a packet is looked up in a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// `src`: the source address.
+    Source,
+    /// `dst`: the destination address.
+    Destination,
+    /// `dst,dst`: the destination address with protocol and destination port.
+    DestinationPort,
 }
 
 /// One match extension.
@@ -137,13 +167,50 @@ pub enum Match {
     Random(u32),
     /// `-m nfacct --nfacct-name NAME`: counts the packet, always matches.
     Nfacct(Arc<str>),
+    /// `-m set [!] --match-set NAME FIELDS`
+    Set {
+        /// Whether the set must not hold it.
+        inverted: bool,
+        /// The set's name.
+        set: Arc<str>,
+        /// What is looked up.
+        lookup: Lookup,
+    },
+    /// `-m connmark --mark VALUE/MASK`
+    ConnMark {
+        /// The bits expected.
+        value: u32,
+        /// The bits looked at.
+        mask: u32,
+    },
+    /// `-m multiport --dports FIRST:LAST,…`: at most [`PORT_SLOTS`] ports, of which a range takes
+    /// two; the rule has a protocol.
+    DestinationPorts(Vec<PortRange>),
+    /// `-m icmp6 --icmpv6-type TYPE`; it makes the rule one of `-p ipv6-icmp`.
+    Icmpv6Type(u8),
+    /// `-m tcp ! --syn`: not the first segment of a connection; the rule is one of TCP.
+    NotSyn,
+    /// `-m bpf --bytecode …`: source and destination address are equal.
+    SourceIsDestination,
+    /// `-m limit --limit RATE/sec --limit-burst BURST`
+    Limit {
+        /// So many packets a second.
+        rate: u64,
+        /// So many at once.
+        burst: u32,
+    },
 }
+
+/// How many ports one [`Match::DestinationPorts`] holds (`XT_MULTI_PORTS`).
+pub const PORT_SLOTS: usize = 15;
 
 /// What becomes of a packet that a rule matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Into another chain, and back if nothing there decides.
     Jump(Arc<str>),
+    /// Into another chain for good: what returns there returns from here (`-g`).
+    Goto(Arc<str>),
     /// Back to the chain that jumped here.
     Return,
     /// Let through (ends this table's hook).
@@ -165,5 +232,19 @@ pub enum Target {
         value: u32,
         /// The bits cleared.
         mask: u32,
+    },
+    /// `SET --add-set NAME FIELDS`: put into a set, for the set's own timeout; goes on.
+    AddToSet {
+        /// The set's name.
+        set: Arc<str>,
+        /// What is put in.
+        lookup: Lookup,
+    },
+    /// `NFLOG`: tell a process; goes on.
+    NfLog {
+        /// The netlink group that hears of it.
+        group: u16,
+        /// What it is told first, at most 63 bytes.
+        prefix: Arc<str>,
     },
 }

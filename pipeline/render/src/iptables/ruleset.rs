@@ -8,6 +8,7 @@ use model::{Family, Owner};
 use serde::Serialize;
 
 use super::Rule;
+use super::policy::PolicyRules;
 
 /// A table of iptables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -110,6 +111,8 @@ impl Ord for RuleKey {
 pub struct Ruleset {
     /// What each owner contributes.
     pub parts: BTreeMap<Owner, Part>,
+    /// What policies ask for.
+    pub policy: PolicyRules,
 }
 
 /// A rule that appears in, or vanishes from, a shared chain.
@@ -150,6 +153,7 @@ impl Ruleset {
                 chains.entry(chain.clone()).or_default().extend(rules);
             }
         }
+        chains.extend(self.policy.all_chains().map(|(chain, rules)| (chain.clone(), rules)));
         chains
     }
 
@@ -158,14 +162,15 @@ impl Ruleset {
     #[must_use]
     pub fn built_in(&self) -> BTreeMap<ChainId, Vec<&Rule>> {
         let mut chains: BTreeMap<ChainId, Vec<&Rule>> = BTreeMap::new();
-        for jump in self.in_order().flat_map(|part| &part.jumps) {
+        let jumps = self.in_order().flat_map(|part| &part.jumps).chain(&self.policy.jumps);
+        for jump in jumps {
             chains.entry(jump.chain.clone()).or_default().insert(0, &jump.rule);
         }
         chains
     }
 
     /// How many rules our chains of a table hold. The jumps from built-in chains do not count, as
-    /// they do not in kube-proxy's metric.
+    /// they do not in kube-proxy's metric; nor do policies, which it knows nothing of.
     #[must_use]
     pub fn rule_count(&self, family: Family, table: Table) -> usize {
         let parts = self.parts.values();

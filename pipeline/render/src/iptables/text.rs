@@ -3,8 +3,9 @@
 use std::fmt::{self, Display, Formatter, Write};
 
 use model::Family;
+use plan::policy::PortRange;
 
-use super::{ChainId, CtStates, Inverted, Match, Recent, Rule, Ruleset, Table, Target};
+use super::{ChainId, CtStates, Inverted, Match, Recent, Rule, Ruleset, Table, Target, bpf};
 
 /// One half: the unit of [`Match::Random`] is 2⁻³¹.
 const RANDOM_UNITS: f64 = 2_147_483_648.0;
@@ -56,6 +57,8 @@ impl Display for Words<'_> {
         }
         if let Some(protocol) = rule.protocol {
             words.word(format_args!("-p {}", protocol.lower()))?;
+        } else if rule.is_icmpv6() {
+            words.word("-p ipv6-icmp")?;
         }
         for one in &rule.matches {
             self.one_match(one, &mut words)?;
@@ -105,12 +108,33 @@ impl Words<'_> {
             }
             // The tool prints two spaces here.
             Match::Nfacct(name) => words.word(format_args!("-m nfacct --nfacct-name  {name}")),
+            Match::Set { inverted, set, lookup } => {
+                words.word("-m set")?;
+                words.inverted(*inverted, format_args!("--match-set {set} {}", lookup.words()))
+            }
+            Match::ConnMark { value, mask } => {
+                words.word(format_args!("-m connmark --mark {value:#x}/{mask:#x}"))
+            }
+            Match::DestinationPorts(ranges) => {
+                let ranges: Vec<String> = ranges.iter().map(ports).collect();
+                words.word(format_args!("-m multiport --dports {}", ranges.join(",")))
+            }
+            Match::Icmpv6Type(kind) => words.word(format_args!("-m icmp6 --icmpv6-type {kind}")),
+            Match::NotSyn => words.word("-m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"),
+            Match::SourceIsDestination => {
+                let code = bpf::source_is_destination(self.family);
+                words.word(format_args!("-m bpf --bytecode {}", Quoted(&bpf::text(&code))))
+            }
+            Match::Limit { rate, burst } => {
+                words.word(format_args!("-m limit --limit {rate}/sec --limit-burst {burst}"))
+            }
         }
     }
 
     fn target(&self, target: &Target, words: &mut Spaced<'_, '_>) -> fmt::Result {
         match target {
             Target::Jump(chain) => words.word(format_args!("-j {chain}")),
+            Target::Goto(chain) => words.word(format_args!("-g {chain}")),
             Target::Return => words.word("-j RETURN"),
             Target::Accept => words.word("-j ACCEPT"),
             Target::Drop => words.word("-j DROP"),
@@ -124,7 +148,21 @@ impl Words<'_> {
             Target::Mark { value, mask } => {
                 words.word(format_args!("-j MARK --set-xmark {value:#x}/{mask:#x}"))
             }
+            Target::AddToSet { set, lookup } => {
+                words.word(format_args!("-j SET --add-set {set} {}", lookup.words()))
+            }
+            Target::NfLog { group, prefix } => {
+                let prefix = Quoted(prefix);
+                words.word(format_args!("-j NFLOG --nflog-prefix {prefix} --nflog-group {group}"))
+            }
         }
+    }
+}
+
+fn ports(range: &PortRange) -> String {
+    match *range {
+        PortRange { first, last } if first == last => first.to_string(),
+        PortRange { first, last } => format!("{first}:{last}"),
     }
 }
 

@@ -7,6 +7,7 @@ use model::{Family, Protocol};
 use render::iptables::{CtStates, Inverted, Match, Rule};
 
 use super::{Ends, ForeignRule};
+use crate::ipset::SetNumbers;
 use crate::iptables;
 use crate::netlink::c_text;
 use crate::nftables::expression::{base, meta};
@@ -21,7 +22,11 @@ pub(super) fn rule(family: Family, seen: &RuleSeen<'_>) -> ForeignRule {
     let handle = seen.handle;
     let ends = ends(seen);
     // What a rule of iptables does is said by `ends`; here its conditions count.
-    let conditions = iptables::read_rule(family, seen).or_else(|| native(family, seen));
+    let said = iptables::read_rule(family, seen, &SetNumbers::default());
+    // What another keeps in a connection's mark cannot be known.
+    let knowable =
+        |rule: &Rule| !rule.matches.iter().any(|it| matches!(it, Match::ConnMark { .. }));
+    let conditions = said.filter(knowable).or_else(|| native(family, seen));
     ForeignRule { handle, conditions, ends }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     pub(super) fn new(iptables: &'a mut Iptables, incremental: bool) -> Self {
-        let Iptables { socket, state, buffer } = iptables;
+        let Iptables { socket, state, buffer, .. } = iptables;
         buffer.clear();
         let (units, written) = (Vec::new(), Written::default());
         Self { socket, state, out: buffer, units, written, incremental }

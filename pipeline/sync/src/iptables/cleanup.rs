@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::Family;
 use render::iptables::{ChainId, Table, Target, names};
@@ -11,11 +12,15 @@ use super::batch::Batches;
 use super::unit::deletion_rank;
 use super::{HeldRule, Iptables, read};
 use crate::Error;
+use crate::ipset::{SetNumbers, Sets};
 
 /// The chains by which kubelet shows that it uses these iptables.
 const KUBELET: [&str; 2] = ["KUBE-KUBELET-CANARY", "KUBE-IPTABLES-HINT"];
 /// How many chains are deleted as one.
 const CHAINS_AT_ONCE: usize = 50;
+/// How often it is tried to destroy sets, and how long is waited in between.
+const PATIENCE: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What a cleanup did.
 #[derive(Debug, Default)]
@@ -26,11 +31,16 @@ pub struct Cleaned {
     pub chains: Vec<ChainId>,
     /// The chains that could not go, and why.
     pub kept: Vec<(ChainId, String)>,
+    /// The sets that are gone.
+    pub sets: Vec<Arc<str>>,
+    /// The sets that could not go, for rules name them.
+    pub kept_sets: BTreeSet<Arc<str>>,
 }
 
 impl fmt::Display for Cleaned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.jumps.is_empty() && self.chains.is_empty() && self.kept.is_empty() {
+        let none = self.jumps.is_empty() && self.chains.is_empty() && self.kept.is_empty();
+        if none && self.sets.is_empty() && self.kept_sets.is_empty() {
             return f.write_str("nothing of ours was there");
         }
         for (chain, count) in &self.jumps {
@@ -39,6 +49,12 @@ impl fmt::Display for Cleaned {
         writeln!(f, "removed {} chains", self.chains.len())?;
         for (chain, why) in &self.kept {
             writeln!(f, "kept {chain}: {why}")?;
+        }
+        if !self.sets.is_empty() {
+            writeln!(f, "destroyed {} sets", self.sets.len())?;
+        }
+        for set in &self.kept_sets {
+            writeln!(f, "kept the set {set}: a rule of somebody else names it")?;
         }
         Ok(())
     }
@@ -78,7 +94,31 @@ pub(super) fn cleanup(iptables: &mut Iptables) -> Result<Cleaned, Error> {
             }
         }
     }
+    destroy_sets(iptables, &mut cleaned)?;
     Ok(cleaned)
+}
+
+/// Destroys the sets that rules of policies named. The kernel lets go of a deleted rule's sets a
+/// little later.
+fn destroy_sets(iptables: &mut Iptables, cleaned: &mut Cleaned) -> Result<(), Error> {
+    let mut sets = Sets::new(&mut iptables.socket);
+    let mut left: BTreeSet<Arc<str>> =
+        sets.list(names::POLICY_PREFIX, false)?.into_keys().collect();
+    for _ in 0..PATIENCE {
+        for name in std::mem::take(&mut left) {
+            if sets.destroy(&name)? {
+                cleaned.sets.push(name);
+            } else {
+                left.insert(name);
+            }
+        }
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    cleaned.kept_sets = left;
+    Ok(())
 }
 
 fn clean_table(
@@ -166,7 +206,11 @@ fn find_leading(
     });
     for (chain, base) in others {
         // In a built-in chain, a plain jump is ours whatever its conditions are.
-        let held = if *base { read::chain(&mut iptables.socket, chain)? } else { Vec::new() };
+        let held = if *base {
+            read::chain(&mut iptables.socket, chain, &SetNumbers::default())?
+        } else {
+            Vec::new()
+        };
         let plain: BTreeSet<u64> =
             held.iter().filter(|held| jumps(held)).map(|held| held.handle).collect();
         for (handle, to) in read::targets(&mut iptables.socket, chain)? {

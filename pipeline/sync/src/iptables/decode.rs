@@ -8,7 +8,8 @@ use ipnet::IpNet;
 use model::{Family, Protocol};
 use render::iptables::{Inverted, Match, Rule, Target};
 
-use super::encode::address_offsets;
+use super::encode::{ICMPV6, TCP_FLAGS, TCP_FLAGS_OF_SYN, TCP_SYN, address_offsets};
+use crate::ipset::SetNumbers;
 use crate::netlink::c_text;
 use crate::nftables::expression::{base, meta};
 use crate::nftables::{Expression, RuleSeen, Verdict};
@@ -24,17 +25,25 @@ enum Loaded {
     Source(u32),
     Destination(u32),
     DestinationPort,
+    TcpFlags,
 }
 
 /// Reads a rule. `None` means that it holds something that no rule of ours does.
-pub(crate) fn read_rule(family: Family, seen: &RuleSeen<'_>) -> Option<Rule> {
-    let mut reader = Reader { family, rule: Rule::default(), loaded: Loaded::Nothing, mask: None };
+pub(crate) fn read_rule(family: Family, seen: &RuleSeen<'_>, sets: &SetNumbers) -> Option<Rule> {
+    let mut reader = Reader {
+        family,
+        sets,
+        rule: Rule::default(),
+        loaded: Loaded::Nothing,
+        mask: None,
+        icmpv6: false,
+    };
     // Versions of iptables before 1.8.0 kept the comment beside the rule.
     reader.rule.matches.extend(userdata_comment(seen.userdata));
     for expression in seen.expressions {
         reader.take(expression)?;
     }
-    Some(reader.rule)
+    (reader.icmpv6 == reader.rule.is_icmpv6()).then_some(reader.rule)
 }
 
 /// The chain that a rule leads to, whatever else it holds.
@@ -58,9 +67,11 @@ fn userdata_comment(userdata: &[u8]) -> Option<Match> {
 
 struct Reader<'a> {
     family: Family,
+    sets: &'a SetNumbers,
     rule: Rule,
     loaded: Loaded,
     mask: Option<&'a [u8]>,
+    icmpv6: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -88,14 +99,20 @@ impl<'a> Reader<'a> {
                     Verdict::Drop => Target::Drop,
                     Verdict::Return => Target::Return,
                     Verdict::Jump(chain) => Target::Jump(chain.into()),
-                    Verdict::Goto(_) => return None,
+                    Verdict::Goto(chain) => Target::Goto(chain.into()),
                 });
             }
+            Expression::Limit { rate, burst } => {
+                self.rule.matches.push(Match::Limit { rate, burst });
+            }
+            Expression::Log { group, prefix } => {
+                self.rule.target = Some(Target::NfLog { group, prefix: prefix.into() });
+            }
             Expression::Match(extension) => {
-                self.rule.matches.push(xt::read_match(extension, self.family)?);
+                self.rule.matches.push(xt::read_match(extension, self.family, self.sets)?);
             }
             Expression::Target(extension) => {
-                self.rule.target = Some(xt::read_target(extension, self.family)?);
+                self.rule.target = Some(xt::read_target(extension, self.family, self.sets)?);
             }
             Expression::Other => return None,
         }
@@ -118,6 +135,7 @@ impl<'a> Reader<'a> {
             }
             (base::NETWORK, offset, 1) if offset == protocol => Some(Loaded::Protocol),
             (base::TRANSPORT, 2, 2) => Some(Loaded::DestinationPort),
+            (base::TRANSPORT, TCP_FLAGS, 1) => Some(Loaded::TcpFlags),
             _ => None,
         }
     }
@@ -139,6 +157,11 @@ impl<'a> Reader<'a> {
             }
             Loaded::Protocol => {
                 let &[number] = value else { return None };
+                if number == ICMPV6 && !inverted {
+                    self.icmpv6 = true;
+                    self.loaded = Loaded::Nothing;
+                    return Some(());
+                }
                 let known = Protocol::ALL.into_iter().find(|one| one.number() == number)?;
                 (!inverted).then_some(())?;
                 put(&mut self.rule.protocol, known)?;
@@ -150,6 +173,11 @@ impl<'a> Reader<'a> {
             Loaded::Destination(length) => {
                 let block = self.block(length, mask, value)?;
                 put(&mut self.rule.destination, Inverted { inverted, value: block })?;
+            }
+            Loaded::TcpFlags => {
+                let syn = value == [TCP_SYN] && mask == Some(&[TCP_FLAGS_OF_SYN][..]);
+                (inverted && syn).then_some(())?;
+                self.rule.matches.push(Match::NotSyn);
             }
             Loaded::DestinationPort => {
                 (!inverted && mask.is_none()).then_some(())?;

@@ -2,10 +2,11 @@
 //! listing, comparison and deletion take the rule for its own.
 
 use ipnet::IpNet;
-use model::Family;
-use render::iptables::{ChainId, Inverted, Match, Rule, Target};
+use model::{Family, Protocol};
+use render::iptables::{ChainId, Inverted, Match, PORT_SLOTS, Rule, Target};
 
 use crate::Error;
+use crate::ipset::SetNumbers;
 use crate::netlink::Encoder;
 use crate::nftables::expression::{base, meta};
 use crate::nftables::{Place, To, Verdict, expression};
@@ -15,6 +16,18 @@ use crate::xt;
 const INTERFACE: usize = 16;
 /// The longest chain name that iptables takes (`XT_EXTENSION_MAXNAMELEN` without its NUL).
 const CHAIN_NAME: usize = 28;
+
+/// `IPPROTO_ICMPV6`
+pub(super) const ICMPV6: u8 = 58;
+/// Where a TCP header has its flags.
+pub(super) const TCP_FLAGS: u32 = 13;
+/// FIN, SYN, RST and ACK.
+pub(super) const TCP_FLAGS_OF_SYN: u8 = 0x17;
+/// SYN.
+pub(super) const TCP_SYN: u8 = 0x02;
+/// How many bytes `NFLOG` and the kernel take before a packet (`NF_LOG_PREFIXLEN`), with the closing
+/// NUL; the tool takes half of the kernel's.
+const LOG_PREFIX: usize = 64;
 
 /// The number of a family in netlink messages.
 #[must_use]
@@ -51,14 +64,14 @@ pub(super) fn write_rule(
     out: &mut Encoder,
     chain: &ChainId,
     sequence: u32,
-    place: Place,
-    echo: bool,
+    (place, echo): (Place, bool),
     rule: &Rule,
+    sets: &SetNumbers,
 ) -> Result<(), Error> {
-    check(chain, rule)?;
-    let protocol = rule.protocol.map(|protocol| protocol.number());
+    check(chain, rule, sets)?;
+    let protocol = protocol(rule);
     to(chain, sequence).new_rule(out, &chain.name, place, echo, protocol, |out| {
-        write_expressions(out, chain.family, rule);
+        write_expressions(out, chain.family, rule, sets);
     });
     if out.take_too_long() {
         return Err(unwritable(chain, "a rule is longer than 65,535 bytes".into()));
@@ -66,13 +79,19 @@ pub(super) fn write_rule(
     Ok(())
 }
 
-fn write_expressions(out: &mut Encoder, family: Family, rule: &Rule) {
+/// The number of the rule's protocol.
+fn protocol(rule: &Rule) -> Option<u8> {
+    let icmpv6 = rule.is_icmpv6().then_some(ICMPV6);
+    rule.protocol.map(|protocol| protocol.number()).or(icmpv6)
+}
+
+fn write_expressions(out: &mut Encoder, family: Family, rule: &Rule, sets: &SetNumbers) {
     if let Some(interface) = &rule.in_interface {
         write_interface(out, interface.inverted, &interface.value);
     }
-    if let Some(protocol) = rule.protocol {
+    if let Some(protocol) = protocol(rule) {
         expression::load_meta(out, meta::L4PROTO);
-        expression::compare(out, false, &[protocol.number()]);
+        expression::compare(out, false, &[protocol]);
     }
     let (source, destination) = address_offsets(family);
     write_address(out, source, rule.source.as_ref());
@@ -80,7 +99,7 @@ fn write_expressions(out: &mut Encoder, family: Family, rule: &Rule) {
     for one in &rule.matches {
         match one {
             // xt_sctp was never given words of nf_tables.
-            Match::DestinationPort(protocol, port) if *protocol != model::Protocol::Sctp => {
+            Match::DestinationPort(protocol, port) if *protocol != Protocol::Sctp => {
                 expression::load_payload(out, base::TRANSPORT, 2, 2);
                 expression::compare(out, false, &port.to_be_bytes());
             }
@@ -91,17 +110,25 @@ fn write_expressions(out: &mut Encoder, family: Family, rule: &Rule) {
                 }
                 expression::compare(out, *inverted, &value.to_ne_bytes());
             }
-            one => xt::write_match(out, one),
+            Match::NotSyn => {
+                expression::load_payload(out, base::TRANSPORT, TCP_FLAGS, 1);
+                expression::mask(out, &[TCP_FLAGS_OF_SYN]);
+                expression::compare(out, true, &[TCP_SYN]);
+            }
+            Match::Limit { rate, burst } => expression::limit(out, *rate, *burst),
+            one => xt::write_match(out, family, one, sets),
         }
     }
     expression::counter(out);
     match &rule.target {
         None => {}
         Some(Target::Jump(chain)) => expression::verdict(out, Verdict::Jump(chain)),
+        Some(Target::Goto(chain)) => expression::verdict(out, Verdict::Goto(chain)),
+        Some(Target::NfLog { group, prefix }) => expression::log(out, *group, prefix),
         Some(Target::Return) => expression::verdict(out, Verdict::Return),
         Some(Target::Accept) => expression::verdict(out, Verdict::Accept),
         Some(Target::Drop) => expression::verdict(out, Verdict::Drop),
-        Some(target) => xt::write_target(out, family, target),
+        Some(target) => xt::write_target(out, family, target, sets),
     }
 }
 
@@ -174,11 +201,16 @@ fn check_text(text: &str, field: usize, what: &str) -> Result<(), String> {
     Err(format!("{what} {text:?} must have 1 to {} bytes and no NUL", field - 1))
 }
 
-fn check(chain: &ChainId, rule: &Rule) -> Result<(), Error> {
+fn check(chain: &ChainId, rule: &Rule, sets: &SetNumbers) -> Result<(), Error> {
     let checked = check_generic(chain.family, rule)
         .and_then(|()| rule.matches.iter().try_for_each(|one| check_match(rule, one)))
+        .and_then(|()| rule.matches.iter().try_for_each(|one| check_set(chain.family, one, sets)))
         .and_then(|()| match &rule.target {
-            Some(Target::Jump(to)) => check_text(to, CHAIN_NAME + 1, "the chain to jump to"),
+            Some(Target::NfLog { prefix, .. }) => check_text(prefix, LOG_PREFIX, "the prefix"),
+            Some(Target::AddToSet { set, .. }) => check_known(set, sets),
+            Some(Target::Jump(to) | Target::Goto(to)) => {
+                check_text(to, CHAIN_NAME + 1, "the chain to jump to")
+            }
             Some(Target::Dnat(to)) if Family::of(to.ip()) != chain.family => {
                 Err(format!("the destination {to} is not of {}", chain.family))
             }
@@ -205,6 +237,22 @@ fn check_generic(family: Family, rule: &Rule) -> Result<(), String> {
     }
 }
 
+fn check_known(set: &str, sets: &SetNumbers) -> Result<(), String> {
+    match sets.number(set) {
+        Some(_) => Ok(()),
+        None => Err(format!("there is no set {set}")),
+    }
+}
+
+/// What a condition asks of the sets that are there, and of the family.
+fn check_set(family: Family, one: &Match, sets: &SetNumbers) -> Result<(), String> {
+    match one {
+        Match::Set { set, .. } => check_known(set, sets),
+        Match::Icmpv6Type(_) if family == Family::V4 => Err("ICMPv6 is not of IPv4".into()),
+        _ => Ok(()),
+    }
+}
+
 fn check_match(rule: &Rule, one: &Match) -> Result<(), String> {
     match one {
         // An empty comment is one.
@@ -216,6 +264,17 @@ fn check_match(rule: &Rule, one: &Match) -> Result<(), String> {
             if rule.protocol != Some(*protocol) =>
         {
             Err(format!("a match of {protocol} needs a rule of that protocol"))
+        }
+        Match::DestinationPorts(ranges) => {
+            let slots = ranges.iter().map(|range| if range.first == range.last { 1 } else { 2 });
+            let fit = (1..=PORT_SLOTS).contains(&slots.sum::<usize>());
+            match fit && rule.protocol.is_some() {
+                true => Ok(()),
+                false => Err(format!("1 to {PORT_SLOTS} ports need a rule of their protocol")),
+            }
+        }
+        Match::NotSyn if rule.protocol != Some(Protocol::Tcp) => {
+            Err("the flags of TCP need a rule of that protocol".into())
         }
         _ => Ok(()),
     }

@@ -10,6 +10,7 @@ mod change;
 mod cleanup;
 mod decode;
 mod encode;
+mod policy;
 mod probe;
 mod read;
 mod reader;
@@ -18,12 +19,16 @@ mod state;
 mod unit;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use model::{Family, Owner};
+use render::iptables::ipset::Member;
+use render::iptables::policy::PolicyChange;
 use render::iptables::{ChainId, Change, Ruleset, Table};
 
 pub use cleanup::Cleaned;
 pub(crate) use decode::read_rule;
+pub use policy::stands_ahead;
 pub(crate) use probe::nf_tables;
 pub use read::{Held, HeldRule};
 pub use reader::Reader;
@@ -46,6 +51,19 @@ pub struct Written {
     /// Owners whose rules the kernel would not take, or that cannot be told to it. What it held of
     /// them before stays. Leftovers that could not be deleted are listed under the node.
     pub refused: Vec<(Owner, Error)>,
+    /// Elements that the kernel would not have. A rule that names their set does not meet them.
+    pub refused_members: Vec<RefusedMember>,
+}
+
+/// An element that the kernel would not have in a set.
+#[derive(Debug)]
+pub struct RefusedMember {
+    /// The set.
+    pub set: Arc<str>,
+    /// The element.
+    pub member: Member,
+    /// What the kernel says.
+    pub error: Error,
 }
 
 /// Removes all that is ours from the iptables of the calling thread's network namespace, as
@@ -60,7 +78,7 @@ pub fn remove() -> Result<Cleaned, Error> {
         Err(Error::Unsupported { .. }) => return Ok(Cleaned::default()),
         asked => asked?,
     }
-    Iptables { socket, state: State::default(), buffer: Encoder::default() }.cleanup()
+    Iptables::new(socket).cleanup()
 }
 
 /// The iptables of one network namespace.
@@ -69,6 +87,8 @@ pub struct Iptables {
     socket: Socket,
     state: State,
     buffer: Encoder,
+    /// Whether the kernel was asked for what policies need, and has it.
+    policies_supported: bool,
 }
 
 impl Iptables {
@@ -90,7 +110,12 @@ impl Iptables {
         let mut socket = Socket::open(budget)?;
         probe::nf_tables(&mut socket)?;
         probe::extensions(&mut socket)?;
-        Ok(Self { socket, state: State::default(), buffer: Encoder::default() })
+        Ok(Self::new(socket))
+    }
+
+    fn new(socket: Socket) -> Self {
+        let (state, buffer) = (State::default(), Encoder::default());
+        Self { socket, state, buffer, policies_supported: false }
     }
 
     /// The socket that everything goes through, for measurements.
@@ -106,8 +131,43 @@ impl Iptables {
     /// Whatever keeps all rules from being written. One owner's refused rules are no error: they
     /// are listed in [`Written::refused`].
     pub fn reconcile(&mut self, ruleset: &Ruleset) -> Result<Written, Error> {
-        let result = reconcile::reconcile(self, ruleset);
+        let result = reconcile::reconcile(self, ruleset).and_then(|mut written| {
+            policy::reconcile(self, &ruleset.policy, &mut written)?;
+            self.state.known = true;
+            Ok(written)
+        });
         self.settle(result)
+    }
+
+    /// Writes what differs of the policies, relative to what was written before.
+    ///
+    /// # Errors
+    /// As [`Iptables::apply`]. Elements that the kernel refuses are no error: they are listed in
+    /// [`Written::refused_members`].
+    pub fn apply_policy(&mut self, change: &PolicyChange) -> Result<Written, Error> {
+        if !self.state.known {
+            let why = "it is not known what the kernel holds".into();
+            return Err(Error::OutOfStep { why });
+        }
+        let mut written = Written::default();
+        let result = policy::apply(self, change, &mut written).map(|()| written);
+        self.settle(result)
+    }
+
+    /// Whether somebody else emptied or changed a set, as far as the number of elements tells; says
+    /// which. The kernel announces no change of sets, so this is to be asked time and again; it is
+    /// one request, whatever the sets hold. Sets that could not be destroyed before are tried again.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn disturbed_sets(&mut self) -> Result<Option<String>, Error> {
+        policy::bury(self, &mut Written::default())?;
+        policy::disturbed(self)
+    }
+
+    /// Sets that nobody wants any more and that the kernel would not destroy yet.
+    pub fn doomed_sets(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.state.known_sets.doomed.iter()
     }
 
     /// Writes changes, each of them relative to what was written before. Each owner's change is
@@ -139,7 +199,7 @@ impl Iptables {
     /// # Errors
     /// As [`Iptables::read`].
     pub fn read_chain(&mut self, chain: &ChainId) -> Result<Vec<HeldRule>, Error> {
-        read::chain(&mut self.socket, chain)
+        read::chain(&mut self.socket, chain, &self.state.sets)
     }
 
     /// Removes all that is ours (or kube-proxy's, whose names are the same), and nothing else.

@@ -1,9 +1,11 @@
 //! What the kernel must have, asked for before anything is written.
 
 use model::Family;
+use render::iptables::ipset::SetKind;
 
 use super::encode::number;
 use crate::Error;
+use crate::ipset::Sets;
 use crate::netlink::{ACK, Encoder, Header, REQUEST, Socket};
 use crate::nftables::To;
 
@@ -118,37 +120,91 @@ pub(crate) fn nf_tables(socket: &mut Socket) -> Result<(), Error> {
     })
 }
 
+/// What the rules of policies need besides. `SET` and `NFLOG` are needed by some alone.
+const NEEDED_BY_POLICIES: [Extension; 4] = [
+    extension(
+        "set",
+        (Kind::Match, 4),
+        "match `set` (revision 4) of iptables",
+        "xt_set",
+        "CONFIG_NETFILTER_XT_SET",
+    ),
+    extension(
+        "connmark",
+        (Kind::Match, 1),
+        "match `connmark` (revision 1) of iptables",
+        "xt_connmark",
+        "CONFIG_NETFILTER_XT_MATCH_CONNMARK",
+    ),
+    extension(
+        "multiport",
+        (Kind::Match, 1),
+        "match `multiport` (revision 1) of iptables",
+        "xt_multiport",
+        "CONFIG_NETFILTER_XT_MATCH_MULTIPORT",
+    ),
+    extension(
+        "bpf",
+        (Kind::Match, 1),
+        "match `bpf` (revision 1) of iptables",
+        "xt_bpf",
+        "CONFIG_NETFILTER_XT_MATCH_BPF",
+    ),
+];
+
 /// Makes sure that the kernel has the extensions in the revisions that are written; it loads their
 /// modules where it can. IPv6 has the same ones, but for the target `REJECT`.
 pub(super) fn extensions(socket: &mut Socket) -> Result<(), Error> {
-    for needed in &NEEDED {
-        let mut request = Encoder::default();
-        let message = request.message(Header {
-            kind: COMPAT_SUBSYSTEM << 8,
-            flags: REQUEST | ACK,
-            sequence: socket.next_sequence(),
-            family: number(Family::V4),
-            resource: 0,
-        });
-        // NFTA_COMPAT_NAME, NFTA_COMPAT_REV, NFTA_COMPAT_TYPE.
-        request.text(1, needed.name);
-        request.be32(2, needed.revision);
-        request.be32(3, needed.kind as u32);
-        request.end(message);
-        let asked = socket.request(&format!("ask for the {}", needed.feature), &request, |_| {});
-        // The kernel's word for an extension that is not there is ENOENT; for the lack of anybody
-        // to ask, another.
-        if asked.as_ref().is_err_and(|error| error.number() == Some(libc::ENOENT)) {
-            let Extension { feature, module, option, .. } = *needed;
+    NEEDED.iter().try_for_each(|needed| ask_for(socket, needed))
+}
+
+/// Makes sure that the kernel has what rules of policies need, the types of sets among it.
+pub(super) fn policies(sets: &mut Sets<'_>) -> Result<(), Error> {
+    for kind in SetKind::ALL {
+        let (feature, module, option) = match kind {
+            SetKind::Addresses => {
+                ("sets of type hash:ip", "ip_set_hash_ip", "CONFIG_IP_SET_HASH_IP")
+            }
+            SetKind::Blocks => {
+                ("sets of type hash:net", "ip_set_hash_net", "CONFIG_IP_SET_HASH_NET")
+            }
+            SetKind::Ports => {
+                ("sets of type hash:ip,port", "ip_set_hash_ipport", "CONFIG_IP_SET_HASH_IPPORT")
+            }
+        };
+        if !sets.supports(kind)? {
             return Err(Error::Unsupported { feature, module, option });
         }
-        missing(asked, || Error::Unsupported {
-            feature: "interface for iptables' extensions in nf_tables",
-            module: "nft_compat",
-            option: "CONFIG_NFT_COMPAT",
-        })?;
     }
-    Ok(())
+    NEEDED_BY_POLICIES.iter().try_for_each(|needed| ask_for(sets.socket, needed))
+}
+
+fn ask_for(socket: &mut Socket, needed: &Extension) -> Result<(), Error> {
+    let mut request = Encoder::default();
+    let message = request.message(Header {
+        kind: COMPAT_SUBSYSTEM << 8,
+        flags: REQUEST | ACK,
+        sequence: socket.next_sequence(),
+        family: number(Family::V4),
+        resource: 0,
+    });
+    // NFTA_COMPAT_NAME, NFTA_COMPAT_REV, NFTA_COMPAT_TYPE.
+    request.text(1, needed.name);
+    request.be32(2, needed.revision);
+    request.be32(3, needed.kind as u32);
+    request.end(message);
+    let asked = socket.request(&format!("ask for the {}", needed.feature), &request, |_| {});
+    // The kernel's word for an extension that is not there is ENOENT; for the lack of anybody to
+    // ask, another.
+    if asked.as_ref().is_err_and(|error| error.number() == Some(libc::ENOENT)) {
+        let Extension { feature, module, option, .. } = *needed;
+        return Err(Error::Unsupported { feature, module, option });
+    }
+    missing(asked, || Error::Unsupported {
+        feature: "interface for iptables' extensions in nf_tables",
+        module: "nft_compat",
+        option: "CONFIG_NFT_COMPAT",
+    })
 }
 
 /// Says what is missing where the kernel does not know the subsystem.

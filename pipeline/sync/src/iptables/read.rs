@@ -9,6 +9,7 @@ use render::iptables::{ChainId, Rule, Table, names};
 use super::decode;
 use super::encode::{number, table_name};
 use crate::Error;
+use crate::ipset::{self, SetNumbers};
 use crate::netlink::{Encoder, Socket};
 use crate::nftables::{RuleSeen, To, read_chain, read_rule, read_table};
 
@@ -99,9 +100,16 @@ pub(super) fn drops_by_policy(socket: &mut Socket, id: &ChainId) -> Result<bool,
 }
 
 /// The rules of one chain, in order; none if it is not there.
-pub(super) fn chain(socket: &mut Socket, id: &ChainId) -> Result<Vec<HeldRule>, Error> {
+pub(super) fn chain(
+    socket: &mut Socket,
+    id: &ChainId,
+    sets: &SetNumbers,
+) -> Result<Vec<HeldRule>, Error> {
     let mut held = Vec::new();
-    rules(socket, id, |seen| held.push(held_rule(id.family, seen)))?;
+    rules(socket, id, |seen| {
+        let rule = decode::read_rule(id.family, seen, sets);
+        held.push(HeldRule { handle: seen.handle, rule });
+    })?;
     Ok(held)
 }
 
@@ -114,18 +122,15 @@ pub(super) fn targets(socket: &mut Socket, id: &ChainId) -> Result<BTreeMap<u64,
     Ok(targets)
 }
 
-fn held_rule(family: Family, seen: &RuleSeen<'_>) -> HeldRule {
-    HeldRule { handle: seen.handle, rule: decode::read_rule(family, seen) }
-}
-
 /// Our chains and the built-in ones, with their rules.
 pub(super) fn everything(socket: &mut Socket) -> Result<Held, Error> {
     let mut held = Held::new();
+    let sets = ipset::numbers(socket)?;
     for family in Family::ALL {
         for (id, base) in chains(socket, family)? {
             let firewall = id.table == Table::Filter && &*id.name == names::KUBE_FIREWALL;
             if base || firewall || names::is_ours(id.table, &id.name) {
-                let rules = chain(socket, &id)?;
+                let rules = chain(socket, &id, &sets)?;
                 held.insert(id, rules);
             }
         }

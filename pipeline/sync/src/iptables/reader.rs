@@ -4,6 +4,7 @@ use render::iptables::{ChainId, Rule, Target};
 
 use super::{HeldRule, probe, read};
 use crate::Error;
+use crate::ipset;
 use crate::netlink::{SendBudget, Socket};
 
 /// Reads the iptables of one network namespace; writes nothing and asks for nothing that only
@@ -30,7 +31,8 @@ impl Reader {
     /// # Errors
     /// [`Error::Unsettled`] if somebody keeps changing it.
     pub fn chain(&mut self, id: &ChainId) -> Result<Vec<Option<Rule>>, Error> {
-        let held: Vec<HeldRule> = read::chain(&mut self.socket, id)?;
+        let sets = ipset::numbers(&mut self.socket)?;
+        let held: Vec<HeldRule> = read::chain(&mut self.socket, id, &sets)?;
         let mut rules: Vec<Option<Rule>> = held.into_iter().map(|held| held.rule).collect();
         if read::drops_by_policy(&mut self.socket, id)? {
             rules.push(Some(Rule::to(Target::Drop).comment("policy DROP")));

@@ -8,11 +8,13 @@ use render::iptables::{ChainId, Part, Rule, RuleKey, Ruleset, Table, names};
 
 use super::align::{align, subject};
 use super::batch::Batches;
+use super::policy::last_policy_jump;
 use super::read::{self, HeldRule};
 use super::state::State;
 use super::unit::deletion_rank;
 use super::{Iptables, Written, decode};
 use crate::Error;
+use crate::ipset::{self, SetNumbers};
 use crate::netlink::Socket;
 
 /// The tables that are written.
@@ -56,6 +58,7 @@ struct OwnerWork<'r> {
 
 pub(super) fn reconcile(iptables: &mut Iptables, ruleset: &Ruleset) -> Result<Written, Error> {
     iptables.state = State::default();
+    iptables.state.sets = ipset::numbers(&mut iptables.socket)?;
     let desired = Desired::of(ruleset);
     let found = find(iptables, &desired)?;
     let work = compare_shared(&mut iptables.state, &desired, &found);
@@ -75,7 +78,6 @@ pub(super) fn reconcile(iptables: &mut Iptables, ruleset: &Ruleset) -> Result<Wr
     remove_leftovers(&mut batches, &work.leftovers, &found)?;
     batches.flush()?;
     learn_handles(&mut batches, &desired, &work.touched)?;
-    batches.state.known = true;
     Ok(batches.written)
 }
 
@@ -114,13 +116,13 @@ fn find(iptables: &mut Iptables, desired: &Desired<'_>) -> Result<Found, Error> 
         let chains = read::chains(socket, family)?;
         for (id, base) in chains.into_iter().filter(|(id, _)| TABLES.contains(&id.table)) {
             if let Some((known, rules)) = desired.own.get_key_value(&id) {
-                if holds(socket, known, rules)? {
+                if holds(socket, known, rules, &state.sets)? {
                     found.equal.insert((*known).clone());
                 }
                 // The name is shared with the ruleset.
                 state.chains.insert((*known).clone());
             } else if base || desired.shared.contains_key(&id) {
-                let held = read::chain(socket, &id)?;
+                let held = read::chain(socket, &id, &state.sets)?;
                 if base {
                     found.note_targets(&id, read::targets(socket, &id)?);
                 }
@@ -138,10 +140,15 @@ fn find(iptables: &mut Iptables, desired: &Desired<'_>) -> Result<Found, Error> 
 }
 
 /// Whether a chain holds just these rules.
-fn holds(socket: &mut Socket, id: &ChainId, rules: &[Rule]) -> Result<bool, Error> {
+fn holds(
+    socket: &mut Socket,
+    id: &ChainId,
+    rules: &[Rule],
+    sets: &SetNumbers,
+) -> Result<bool, Error> {
     let (mut rest, mut equal) = (rules, true);
     read::rules(socket, id, |seen| match rest.split_first() {
-        Some((next, others)) if decode::read_rule(id.family, seen).as_ref() == Some(next) => {
+        Some((next, others)) if decode::read_rule(id.family, seen, sets).as_ref() == Some(next) => {
             rest = others;
         }
         _ => equal = false,
@@ -250,7 +257,7 @@ fn write_owner(
         for jump in &part.jumps {
             let held = found.listed.get(&jump.chain).unwrap_or(&none);
             if !held.iter().any(|held| held.rule.as_ref() == Some(&jump.rule)) {
-                unit.jump(jump)?;
+                unit.jump(jump, last_policy_jump(held))?;
             }
         }
         Ok(())
@@ -294,7 +301,7 @@ fn learn_handles(
     touched: &BTreeSet<ChainId>,
 ) -> Result<(), Error> {
     for chain in touched {
-        let held = read::chain(batches.socket, chain)?;
+        let held = read::chain(batches.socket, chain, &batches.state.sets)?;
         let Some(known) = batches.state.shared.get_mut(chain) else { continue };
         let wanted = desired.shared.get(chain).into_iter().flatten();
         let mut held = held.into_iter();

@@ -6,7 +6,9 @@ use std::ops::Bound;
 use model::{Family, Owner};
 use render::iptables::{ChainId, RuleKey, Table};
 
+use super::policy::KnownSets;
 use super::unit::Effect;
+use crate::ipset::SetNumbers;
 
 /// What the kernel is known to hold of ours. It advances only after the kernel said yes.
 #[derive(Debug, Default)]
@@ -17,6 +19,10 @@ pub(super) struct State {
     pub(super) chains: BTreeSet<ChainId>,
     /// The handles of rules in shared chains; `None` while the kernel has not told it.
     pub(super) shared: BTreeMap<ChainId, BTreeMap<RuleKey, Option<u64>>>,
+    /// The numbers of the sets that rules name.
+    pub(super) sets: SetNumbers,
+    /// What is known of these sets.
+    pub(super) known_sets: KnownSets,
     /// Owners whose last change the kernel refused.
     pub(super) refused: BTreeSet<Owner>,
 }

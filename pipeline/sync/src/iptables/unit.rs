@@ -99,7 +99,8 @@ impl UnitWriter<'_> {
             }
             for rule in rules {
                 let sequence = self.socket.next_sequence();
-                write_rule(self.out, chain, sequence, Place::Last, false, rule)?;
+                let place = (Place::Last, false);
+                write_rule(self.out, chain, sequence, place, rule, &self.state.sets)?;
             }
             self.cuts.push(self.out.len());
         }
@@ -117,7 +118,7 @@ impl UnitWriter<'_> {
         self.chain(chain)?;
         let place = self.state.handle_from(chain, &key).map_or(Place::Last, Place::Before);
         let sequence = self.socket.next_sequence();
-        write_rule(self.out, chain, sequence, place, self.echo, rule)?;
+        write_rule(self.out, chain, sequence, (place, self.echo), rule, &self.state.sets)?;
         self.effects.push(Effect::Inserted { chain: chain.clone(), key, sequence });
         Ok(())
     }
@@ -148,10 +149,18 @@ impl UnitWriter<'_> {
         self.effects.push(Effect::Gone(chain.clone()));
     }
 
-    /// Puts a jump first in a built-in chain.
-    pub(super) fn jump(&mut self, jump: &Jump) -> Result<(), Error> {
+    /// Puts a rule last in a chain whose order does not matter.
+    pub(super) fn append(&mut self, chain: &ChainId, rule: &Rule) -> Result<(), Error> {
         let sequence = self.socket.next_sequence();
-        write_rule(self.out, &jump.chain, sequence, Place::First, false, &jump.rule)
+        let place = (Place::Last, false);
+        write_rule(self.out, chain, sequence, place, rule, &self.state.sets)
+    }
+
+    /// Puts a jump first in a built-in chain, or behind another rule.
+    pub(super) fn jump(&mut self, jump: &Jump, behind: Option<u64>) -> Result<(), Error> {
+        let sequence = self.socket.next_sequence();
+        let place = (behind.map_or(Place::First, Place::After), false);
+        write_rule(self.out, &jump.chain, sequence, place, &jump.rule, &self.state.sets)
     }
 }
 
@@ -185,7 +194,24 @@ pub(super) fn deletion_rank(chain: &ChainId) -> (u8, &ChainId) {
         name if name.starts_with("KUBE-SVC-") || name.starts_with("KUBE-SVL-") => 4,
         name if name.starts_with("KUBE-SEP-") => 5,
         names::KUBE_MARK_MASQ => 6,
+        name if name.starts_with(names::POLICY_PREFIX) => policy_rank(name),
         _ => 0,
     };
     (rank, chain)
+}
+
+/// The same among chains of policies: what leads to classes, the classes, their further tiers, and
+/// what these lead to.
+fn policy_rank(name: &str) -> u8 {
+    use render::iptables::names::is_of_class;
+    /// Prefix and hash of a class's first chain.
+    const FIRST_TIER: usize = 21;
+    match name {
+        "PM-FORWARD" | "PM-INPUT" => 1,
+        "PM-EGRESS" | "PM-INGRESS" => 2,
+        name if name.ends_with("-CLASSES") => 3,
+        name if is_of_class(name) && name.len() == FIRST_TIER => 4,
+        name if is_of_class(name) => 5,
+        _ => 6,
+    }
 }

@@ -188,6 +188,26 @@ pub(super) fn verdict_data(out: &mut Encoder, kind: u16, verdict: Verdict<'_>) {
     out.close(data);
 }
 
+/// Goes on for so many packets a second, and so many at once.
+pub fn limit(out: &mut Encoder, rate: u64, burst: u32) {
+    expression(out, "limit", |out| {
+        out.be64(1, rate);
+        // Per second; packets, not bytes; up to the rate, not beyond it.
+        out.be64(2, 1);
+        out.be32(3, burst);
+        out.be32(4, 0);
+        out.be32(5, 0);
+    });
+}
+
+/// Tells a netlink group of the packet, and goes on.
+pub fn log(out: &mut Encoder, group: u16, prefix: &str) {
+    expression(out, "log", |out| {
+        out.text(2, prefix);
+        out.raw(1, &group.to_be_bytes());
+    });
+}
+
 /// A match or a target of iptables; `fill` writes its own data.
 pub fn extension(
     out: &mut Encoder,
@@ -232,6 +252,20 @@ pub enum Expression<'a> {
     Counter,
     /// Ends the rule.
     Verdict(Verdict<'a>),
+    /// Goes on for so many packets a second.
+    Limit {
+        /// How many a second.
+        rate: u64,
+        /// How many at once.
+        burst: u32,
+    },
+    /// Tells a netlink group.
+    Log {
+        /// The group.
+        group: u16,
+        /// What it is told first.
+        prefix: &'a str,
+    },
     /// A match of iptables.
     Match(Extension<'a>),
     /// A target of iptables.
@@ -296,6 +330,19 @@ fn read<'a>(name: &str, data: Attributes<'a>) -> Option<Expression<'a>> {
             Expression::Compare { inverted, value: data.nested(3).get(VALUE)? }
         }
         "counter" => Expression::Counter,
+        "limit" => {
+            let plain = data.be64(2)? == 1 && data.be32(4)? == 0 && data.be32(5)? == 0;
+            let burst = data.be32(3).filter(|_| plain)?;
+            Expression::Limit { rate: data.be64(1)?, burst }
+        }
+        "log" => {
+            // No length of the packet, no number to wait for, no level of the kernel's own log.
+            let waits = data.get(4).unwrap_or_default().iter().any(|&byte| byte != 0);
+            let plain = data.be32(3).unwrap_or_default() == 0 && !waits && data.get(5).is_none();
+            let group = data.get(1).filter(|_| plain)?;
+            let group = u16::from_be_bytes(group.try_into().ok()?);
+            Expression::Log { group, prefix: data.text(2)? }
+        }
         "immediate" => Expression::Verdict(Verdict::read(data.nested(2))?),
         "match" => Expression::Match(read_extension(data)?),
         "target" => Expression::Target(read_extension(data)?),

@@ -99,6 +99,8 @@ pub enum Place {
     First,
     /// Before the rule with this handle.
     Before(u64),
+    /// After the rule with this handle.
+    After(u64),
     /// At the end.
     Last,
 }
@@ -193,12 +195,12 @@ impl To<'_> {
         protocol: Option<u8>,
         fill: impl FnOnce(&mut Encoder),
     ) {
-        let append = if place == Place::Last { APPEND } else { 0 };
+        let append = if matches!(place, Place::Last | Place::After(_)) { APPEND } else { 0 };
         let echo = if echo { ECHO } else { 0 };
         let message = out.message(self.header(message::NEW_RULE, CREATE | append | echo));
         out.text(rule_attribute::TABLE, self.table);
         out.text(rule_attribute::CHAIN, chain);
-        if let Place::Before(handle) = place {
+        if let Place::Before(handle) | Place::After(handle) = place {
             out.be64(rule_attribute::POSITION, handle);
         }
         let expressions = out.nest(rule_attribute::EXPRESSIONS);

@@ -5,6 +5,7 @@
 //! Numbers are in the machine's byte order unless a line says otherwise; the whole is padded to a
 //! multiple of 8.
 
+mod policy;
 mod read;
 
 pub use read::{read_match, read_target};
@@ -14,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use model::{Family, Protocol};
 use render::iptables::{CtStates, Match, Recent, Target};
 
+use crate::ipset::SetNumbers;
 use crate::netlink::Encoder;
 use crate::nftables::expression::extension;
 
@@ -101,8 +103,9 @@ fn text(out: &mut Encoder, value: &str, length: usize) {
 }
 
 /// Writes a match as an extension. A destination port, a packet mark and whatever else iptables
-/// 1.8.9 says in nf_tables' own words is not for here, but could be told so too.
-pub fn write_match(out: &mut Encoder, one: &Match) {
+/// 1.8.9 says in nf_tables' own words is not for here, but could be told so too. A set is named by
+/// its number.
+pub fn write_match(out: &mut Encoder, family: Family, one: &Match, sets: &SetNumbers) {
     match one {
         Match::Comment(comment) => {
             extension(out, "match", "comment", 0, |out| text(out, comment, COMMENT));
@@ -144,6 +147,7 @@ pub fn write_match(out: &mut Encoder, one: &Match) {
             // The kernel's pointer to the counter.
             out.put(&[0; 8]);
         }),
+        one => drop(policy::write_match(out, family, one, sets)),
     }
 }
 
@@ -187,7 +191,7 @@ fn write_recent(out: &mut Encoder, list: &str, action: Recent) {
 }
 
 /// Writes a target that is an extension; verdicts and jumps are not.
-pub fn write_target(out: &mut Encoder, family: Family, target: &Target) {
+pub fn write_target(out: &mut Encoder, family: Family, target: &Target, sets: &SetNumbers) {
     match target {
         Target::Dnat(to) => {
             let info = nat_range(*to);
@@ -217,7 +221,16 @@ pub fn write_target(out: &mut Encoder, family: Family, target: &Target) {
             let info = block::<8>().set(0, with.to_ne_bytes());
             extension(out, "target", "REJECT", 0, |out| out.put(&info.0));
         }
-        Target::Jump(_) | Target::Return | Target::Accept | Target::Drop => {}
+        Target::AddToSet { set, lookup } => {
+            let number = sets.number(set).unwrap_or(u16::MAX);
+            policy::write_add_to_set(out, number, *lookup);
+        }
+        Target::Jump(_)
+        | Target::Goto(_)
+        | Target::Return
+        | Target::Accept
+        | Target::Drop
+        | Target::NfLog { .. } => {}
     }
 }
 

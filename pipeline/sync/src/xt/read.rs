@@ -9,12 +9,13 @@ use super::{
     CONNTRACK_STATE, PORT_UNREACHABLE_V4, PORT_UNREACHABLE_V6, RANGE_ADDRESS, RANGE_PORT,
     RANGE_RANDOM_FULLY, RECENT_NAME, SCTP_DESTINATION, TYPE_LOCAL, conntrack, recent, sctp,
 };
+use crate::ipset::SetNumbers;
 use crate::netlink::{c_text, read_u16, read_u32};
 use crate::nftables::Extension;
 
 /// Reads a match.
 #[must_use]
-pub fn read_match(extension: Extension<'_>, family: Family) -> Option<Match> {
+pub fn read_match(extension: Extension<'_>, family: Family, sets: &SetNumbers) -> Option<Match> {
     let data = extension.data;
     match (extension.name, extension.revision) {
         ("comment", 0) => Some(Match::Comment(c_text(data)?.into())),
@@ -41,7 +42,7 @@ pub fn read_match(extension: Extension<'_>, family: Family) -> Option<Match> {
             Some(Match::Random(read_u32(data, 4)?))
         }
         ("nfacct", 0 | 1) => Some(Match::Nfacct(c_text(data.get(..super::NFACCT_NAME)?)?.into())),
-        _ => None,
+        kind => super::policy::read_match(kind, data, family, sets),
     }
 }
 
@@ -105,7 +106,7 @@ fn read_recent(data: &[u8], family: Family) -> Option<Match> {
 
 /// Reads a target.
 #[must_use]
-pub fn read_target(extension: Extension<'_>, family: Family) -> Option<Target> {
+pub fn read_target(extension: Extension<'_>, family: Family, sets: &SetNumbers) -> Option<Target> {
     let data = extension.data;
     match (extension.name, extension.revision, family) {
         ("DNAT", 0, Family::V4) => {
@@ -139,6 +140,7 @@ pub fn read_target(extension: Extension<'_>, family: Family) -> Option<Target> {
         ("REJECT", 0, Family::V6) if read_u32(data, 0)? == PORT_UNREACHABLE_V6 => {
             Some(Target::Reject)
         }
+        ("SET", 3, _) => super::policy::read_add_to_set(data, sets),
         _ => None,
     }
 }

@@ -139,11 +139,12 @@ fn what_we_never_write_is_no_rule_of_ours() {
             "-p tcp -m tcp --sport 80 -j RETURN",
             "-p tcp -m tcp ! --dport 80 -j RETURN",
             "-p tcp -m tcp --dport 80:90 -j RETURN",
-            "-p tcp -m multiport --dports 80,90 -j RETURN",
+            "-p tcp -m multiport ! --dports 80,90 -j RETURN",
+            "-p tcp -m multiport --sports 80,90 -j RETURN",
+            "-p tcp --syn -j RETURN",
             "! -p tcp -j RETURN",
             "-p icmp -j RETURN",
             "-o eth0 -j RETURN",
-            "-g Y",
             "-m addrtype ! --dst-type LOCAL -j RETURN",
             "-m addrtype --dst-type LOCAL --limit-iface-in -j RETURN",
             "-m statistic --mode nth --every 2 --packet 0 -j RETURN",
@@ -158,7 +159,9 @@ fn what_we_never_write_is_no_rule_of_ours() {
             "-p tcp -j DNAT --to-destination 10.0.0.1:80 --random",
             "-p tcp -j MASQUERADE --to-ports 80",
             "-j LOG",
-            "-m limit --limit 1/s -j RETURN",
+            "-m limit --limit 1/minute -j RETURN",
+            "-m connmark ! --mark 1 -j RETURN",
+            "-j NFLOG --nflog-group 1 --nflog-threshold 5 --nflog-prefix a",
         ];
         sh("iptables -t nat -N X; iptables -t nat -N Y");
         for words in foreign {

@@ -12,4 +12,7 @@ mod layout;
 mod namespace;
 mod nflog;
 mod owners;
+mod policy;
+#[path = "../../../plan/src/tests/policy_world.rs"]
+mod policy_world;
 mod watch;

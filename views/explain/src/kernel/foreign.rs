@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use model::Host;
+use render::iptables::ipset::IpSets;
 use render::iptables::{Match, Rule};
 use serde::Serialize;
 
-use crate::trace::{Flight, Meets, Surroundings};
+use crate::trace::{Flight, Lasting, Meets, Surroundings};
 use crate::{Enters, Packet, Verdict};
 
 /// Where we translate destinations (`NF_IP_PRI_NAT_DST`).
@@ -247,7 +248,10 @@ impl<'a> Walk<'a> {
             (Enters::Interface(name), "prerouting" | "input" | "forward") => Some(&**name),
             _ => None,
         };
-        let around = Surroundings { packet, host: self.way.host, interface };
+        // Rules of others name sets that are not known here; such a rule has no conditions to ask.
+        let (lasting, sets) = (Lasting::of(packet), IpSets::new());
+        let (host, packet) = (self.way.host, &lasting);
+        let around = Surroundings { packet, host, sets: &sets, interface };
         // A mark may be set by anybody before.
         let unknown = conditions
             .matches

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use model::{Host, Owner};
-use render::iptables::{self, ChainId, Part, Rule};
+use render::iptables::{self, ChainId, Part, Rule, Target, names};
 use render::nftables;
 
 use super::compare::{Held, TableHeld};
@@ -29,13 +29,20 @@ pub enum Walked {
     Unclear(String),
 }
 
-/// Walks a packet through chains of iptables. Rules that cannot be read are passed over.
+/// Walks a packet through chains of iptables. Rules that cannot be read are passed over, and so are
+/// policies: what they make of the packet is judged apart.
 #[must_use]
 pub fn walk(held: &HeldChains, host: &Host, packet: &Packet) -> Walked {
-    let known = |rules: &Vec<Option<Rule>>| rules.iter().flatten().cloned().collect();
+    let judges = |rule: &&Rule| matches!(&rule.target, Some(Target::Jump(to)) if to.starts_with(names::POLICY_PREFIX));
+    let known = |rules: &Vec<Option<Rule>>| {
+        rules.iter().flatten().filter(|rule| !judges(rule)).cloned().collect()
+    };
     let chains = held.iter().map(|(id, rules)| (id.clone(), known(rules))).collect();
     let part = Part { chains, ..Part::default() };
-    let ruleset = iptables::Ruleset { parts: BTreeMap::from([(Owner::Node, part)]) };
+    let ruleset = iptables::Ruleset {
+        parts: BTreeMap::from([(Owner::Node, part)]),
+        ..iptables::Ruleset::default()
+    };
     match trace_iptables(&ruleset, host, packet) {
         Ok(trace) => {
             let ends = |then: &Then| matches!(then, Then::Drop | Then::Reject | Then::Dnat(_));

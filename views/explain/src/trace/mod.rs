@@ -6,18 +6,19 @@
 mod flight;
 mod walk;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::{Family, Host};
-use render::iptables::{ChainId, Ruleset, Table};
+use render::iptables::{ChainId, Match, Rule, Ruleset, Table, Target};
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::fate::{Fates, Mixed};
+use crate::policy::{Path, PolicyPacket, Traffic};
 use crate::{Enters, Packet, Verdict};
-pub(crate) use flight::{Flight, Meets, Surroundings};
+pub(crate) use flight::{Flight, Lasting, Meets, Surroundings};
 use walk::{Hook, Walk};
 
 /// What becomes of a packet, and by which rules.
@@ -50,6 +51,12 @@ pub enum Then {
     Nothing,
     /// The packet went into another chain.
     Jump(Arc<str>),
+    /// The packet went into another chain, not to come back here.
+    Goto(Arc<str>),
+    /// An address of it was put into a set.
+    Remember(Arc<str>),
+    /// A process was told of it.
+    Tell,
     /// It went back to the chain before, or met the policy of the built-in chain, which accepts.
     Return,
     /// It left this hook.
@@ -77,6 +84,14 @@ pub enum TraceError {
         chain: ChainId,
         /// Where it leads.
         target: Arc<str>,
+    },
+    /// A rule looks something up in a set that is not there.
+    #[error("{chain} names the set {set}, which is not there; render the set or drop the rule")]
+    MissingSet {
+        /// Where the rule is.
+        chain: ChainId,
+        /// The set.
+        set: Arc<str>,
     },
     /// The kernel follows at most sixteen jumps.
     #[error("jumps nest too deep at {chain}; look for a loop")]
@@ -127,11 +142,13 @@ pub fn trace_iptables(
     if Family::of(packet.source) != family {
         return Ok(Trace { verdict: Verdict::Pass, steps: Vec::new() });
     }
-    let mut chains = ruleset.chains();
-    chains.extend(ruleset.built_in());
-    let mut walk = Walk { chains: &chains, family, host, packet, steps: Vec::new() };
+    let chains = all_chains(ruleset)?;
+    let sets = &ruleset.policy.sets;
+    let (steps, lasting) = (Vec::new(), Lasting::of(packet));
+    let mut walk = Walk { chains: &chains, family, host, sets, packet: lasting, steps };
     let mut ended = Fates::default();
-    let first = BTreeSet::from([Flight::new(packet)]);
+    let destination = SocketAddr::new(packet.destination, packet.port);
+    let first = BTreeSet::from([Flight::to(destination)]);
     let arrived = match &packet.enters {
         Enters::Output => sent(&mut walk, first, &mut ended)?,
         Enters::Interface(name) => received(&mut walk, name, first, &mut ended)?,
@@ -144,6 +161,74 @@ pub fn trace_iptables(
         Mixed::MasqueradedPass => TraceError::MasqueradedPass,
     })?;
     Ok(Trace { verdict, steps: walk.steps })
+}
+
+/// What the rules do with a packet of any kind that is judged by policies, and by which of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PolicyTrace {
+    /// Whether it passes.
+    pub passes: bool,
+    /// Every rule that met it, in the order of the walk.
+    pub steps: Vec<Step>,
+}
+
+/// Follows a packet through the hook of `filter` where policies judge it: its addresses are those
+/// behind any translation to an endpoint, and it is unmarked. Nobody was held back before.
+///
+/// # Errors
+/// [`TraceError`] where the rules cannot be followed.
+pub fn trace_iptables_policy(
+    ruleset: &Ruleset,
+    packet: &PolicyPacket,
+) -> Result<PolicyTrace, TraceError> {
+    let chains = all_chains(ruleset)?;
+    let (host, sets) = (Host::default(), &ruleset.policy.sets);
+    let lasting =
+        Lasting { source: packet.source, traffic: packet.traffic, established: packet.established };
+    let port = match packet.traffic {
+        Traffic::Port { port, .. } => port,
+        Traffic::Icmp { .. } | Traffic::Other { .. } => 0,
+    };
+    let name = match packet.path {
+        Path::FromNode => "OUTPUT",
+        Path::Forwarded => "FORWARD",
+        Path::ToNode => "INPUT",
+    };
+    let family = Family::of(packet.destination);
+    let (mut ended, steps) = (Fates::default(), Vec::new());
+    let mut walk = Walk { chains: &chains, family, host: &host, sets, packet: lasting, steps };
+    let first = BTreeSet::from([Flight::to(SocketAddr::new(packet.destination, port))]);
+    let hook = Hook { table: Table::Filter, name, interface: None };
+    let left = walk.hook(&hook, first, &mut ended)?;
+    let steps = walk.steps;
+    match (left.is_empty(), ended.dropped || ended.rejected) {
+        (false, true) => Err(TraceError::Divided { fates: "passes, or is refused".into() }),
+        (_, refused) => Ok(PolicyTrace { passes: !refused, steps }),
+    }
+}
+
+/// Every chain, once it is sure that all sets are there.
+fn all_chains(ruleset: &Ruleset) -> Result<BTreeMap<ChainId, Vec<&Rule>>, TraceError> {
+    let mut chains = ruleset.chains();
+    chains.extend(ruleset.built_in());
+    for (chain, rule) in
+        chains.iter().flat_map(|(chain, rules)| rules.iter().map(move |it| (chain, it)))
+    {
+        let matched = rule.matches.iter().filter_map(|one| match one {
+            Match::Set { set, .. } => Some(set),
+            _ => None,
+        });
+        let added = rule.target.iter().filter_map(|target| match target {
+            Target::AddToSet { set, .. } => Some(set),
+            _ => None,
+        });
+        for set in matched.chain(added) {
+            if !ruleset.policy.sets.contains_key(set) {
+                return Err(TraceError::MissingSet { chain: chain.clone(), set: set.clone() });
+            }
+        }
+    }
+    Ok(chains)
 }
 
 /// A packet that a process of the node sends.

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::{Family, Host};
-use render::iptables::{ChainId, Match, Rule, Table, Target};
+use render::iptables::ipset::IpSets;
+use render::iptables::{ChainId, Match, PORT_SLOTS, PortRange, Rule, Table, Target};
 
-use super::flight::{Flight, Meets, Surroundings};
+use super::flight::{Flight, Lasting, Meets, Surroundings};
 use super::{Step, Then, TraceError};
-use crate::Packet;
 use crate::fate::Fates;
 
 /// The kernel's own limit (`NFT_JUMP_STACK_SIZE`).
@@ -27,7 +27,8 @@ pub(super) struct Walk<'a> {
     pub(super) chains: &'a BTreeMap<ChainId, Vec<&'a Rule>>,
     pub(super) family: Family,
     pub(super) host: &'a Host,
-    pub(super) packet: &'a Packet,
+    pub(super) sets: &'a IpSets,
+    pub(super) packet: Lasting,
     pub(super) steps: Vec<Step>,
 }
 
@@ -87,6 +88,10 @@ impl Walk<'_> {
                 Some(Target::Jump(to)) => {
                     live.extend(self.jump(to, place, met, left, ended)?);
                 }
+                Some(Target::Goto(to)) => {
+                    returned.extend(self.jump(to, place, met, left, ended)?);
+                }
+                Some(Target::AddToSet { .. } | Target::NfLog { .. }) => live.extend(met),
                 Some(Target::Return) => returned.extend(met),
                 Some(Target::Accept) => left.extend(met),
                 Some(Target::Drop) => ended.dropped = true,
@@ -135,8 +140,12 @@ impl Walk<'_> {
         place: &Place<'_, '_>,
         flights: BTreeSet<Flight>,
     ) -> (BTreeSet<Flight>, BTreeSet<Flight>) {
-        let around =
-            Surroundings { packet: self.packet, host: self.host, interface: place.hook.interface };
+        let around = Surroundings {
+            packet: &self.packet,
+            host: self.host,
+            sets: self.sets,
+            interface: place.hook.interface,
+        };
         let mut met = BTreeSet::new();
         let mut missed = BTreeSet::new();
         for flight in flights {
@@ -159,6 +168,9 @@ impl Walk<'_> {
             then: match &rule.target {
                 None => Then::Nothing,
                 Some(Target::Jump(to)) => Then::Jump(to.clone()),
+                Some(Target::Goto(to)) => Then::Goto(to.clone()),
+                Some(Target::AddToSet { set, .. }) => Then::Remember(set.clone()),
+                Some(Target::NfLog { .. }) => Then::Tell,
                 Some(Target::Return) => Then::Return,
                 Some(Target::Accept) => Then::Accept,
                 Some(Target::Drop) => Then::Drop,
@@ -169,6 +181,10 @@ impl Walk<'_> {
             },
         });
     }
+}
+
+fn port_slots(ranges: &[PortRange]) -> usize {
+    ranges.iter().map(|range| if range.first == range.last { 1 } else { 2 }).sum()
 }
 
 /// Refuses rules that the kernel or the tool would refuse where they stand.
@@ -184,6 +200,11 @@ fn check(rule: &Rule, place: &Place<'_, '_>) -> Result<(), TraceError> {
             && rule.protocol != Some(*protocol)
         {
             return wrong("a protocol's match without -p of that protocol");
+        }
+        if let Match::DestinationPorts(ranges) = one
+            && (rule.protocol.is_none() || port_slots(ranges) > PORT_SLOTS)
+        {
+            return wrong("ports without -p, or too many of them");
         }
     }
     let blocks = [&rule.source, &rule.destination].into_iter().flatten();
