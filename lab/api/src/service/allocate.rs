@@ -4,9 +4,10 @@
 //! every lab. As on a real server (KEP-3070, KEP-3668), the lower end of each range is left to
 //! those who name their address or port, and used by others only when the rest is full.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_json::Value;
@@ -18,30 +19,70 @@ use crate::object::{has, items, items_mut, name, namespace, number, set, text, t
 use crate::resource::SERVICES;
 use crate::validate::{Faults, family_of, is_headless, needs_health_check, refuse};
 
+/// How many Services have each cluster IP and each port of the nodes. Kept up with the objects, so
+/// that giving an address away costs the same in a large cluster as in a small one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taken {
+    addresses: BTreeMap<IpAddr, u32>,
+    ports: BTreeMap<i64, u32>,
+}
+
+impl Taken {
+    /// A Service is there.
+    pub(crate) fn add(&mut self, service: &Value) {
+        for address in addresses_of(service) {
+            *self.addresses.entry(address).or_default() += 1;
+        }
+        for port in ports_of(service) {
+            *self.ports.entry(port).or_default() += 1;
+        }
+    }
+
+    /// A Service that was there is gone.
+    pub(crate) fn remove(&mut self, service: &Value) {
+        addresses_of(service).for_each(|address| release(&mut self.addresses, &address));
+        ports_of(service).for_each(|port| release(&mut self.ports, &port));
+    }
+}
+
+fn release<K: Ord>(taken: &mut BTreeMap<K, u32>, key: &K) {
+    if let Some(count) = taken.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            taken.remove(key);
+        }
+    }
+}
+
 /// What can be given, and what other Services have.
 #[derive(Clone, Debug)]
 pub(crate) struct Pools {
     pub(crate) cidrs: Vec<IpNet>,
     pub(crate) node_ports: RangeInclusive<u16>,
-    taken_addresses: BTreeSet<IpAddr>,
-    taken_ports: BTreeSet<i64>,
+    taken: Arc<Taken>,
+    /// What of it the Service in question has itself.
+    own: Taken,
 }
 
 impl Pools {
-    /// `others` are all Services but the one in question.
-    pub(crate) fn new<'a>(
+    /// `taken` is what all Services have, `this` the one in question, if it is among them.
+    pub(crate) fn new(
         cidrs: Vec<IpNet>,
         node_ports: RangeInclusive<u16>,
-        others: impl Iterator<Item = &'a Value>,
+        taken: Arc<Taken>,
+        this: Option<&Value>,
     ) -> Self {
-        let (mut taken_addresses, mut taken_ports) = (BTreeSet::new(), BTreeSet::new());
-        for service in others {
-            let addresses = texts(service, "/spec/clusterIPs");
-            taken_addresses
-                .extend(addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()));
-            taken_ports.extend(ports_of(service));
-        }
-        Self { cidrs, node_ports, taken_addresses, taken_ports }
+        let mut own = Taken::default();
+        this.into_iter().for_each(|this| own.add(this));
+        Self { cidrs, node_ports, taken, own }
+    }
+
+    fn has_address(&self, address: &IpAddr) -> bool {
+        self.taken.addresses.get(address) > self.own.addresses.get(address)
+    }
+
+    fn has_port(&self, port: i64) -> bool {
+        self.taken.ports.get(&port) > self.own.ports.get(&port)
     }
 
     /// The families of the cluster, the primary one first.
@@ -54,6 +95,10 @@ impl Pools {
             (None, Some(_)) => &["IPv6"],
         }
     }
+}
+
+fn addresses_of(service: &Value) -> impl Iterator<Item = IpAddr> {
+    items(service, "/spec/clusterIPs").iter().filter_map(|address| address.as_str()?.parse().ok())
 }
 
 fn ports_of(service: &Value) -> impl Iterator<Item = i64> {
@@ -85,7 +130,8 @@ pub(super) fn addresses(
         let key = format!("{}/{}/{family}", namespace(service), name(service));
         let of_family = |cidr: &&IpNet| family_of(cidr.addr()) == family;
         let mut found = pools.cidrs.iter().filter(of_family);
-        let found = found.find_map(|cidr| free_address(*cidr, &key, &pools.taken_addresses));
+        let found =
+            found.find_map(|cidr| free_address(*cidr, &key, |address| pools.has_address(address)));
         let full =
             || ApiError::Internal("failed to allocate a serviceIP: range is full".to_owned());
         addresses.push(found.ok_or_else(full)?.to_string());
@@ -107,7 +153,7 @@ fn ask_address(
     let cause = if !pools.cidrs.iter().any(|cidr| holds(cidr, address)) {
         let ranges = ranges.join(",");
         format!("provided IP is not in the valid range. The range of valid IPs is {ranges}")
-    } else if pools.taken_addresses.contains(&address) {
+    } else if pools.has_address(&address) {
         "provided IP is already allocated".to_owned()
     } else {
         return Ok(());
@@ -125,7 +171,7 @@ fn holds(cidr: &IpNet, address: IpAddr) -> bool {
 }
 
 /// A free address of a block, starting from where a hash of the key points.
-fn free_address(cidr: IpNet, key: &str, taken: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+fn free_address(cidr: IpNet, key: &str, taken: impl Fn(&IpAddr) -> bool) -> Option<IpAddr> {
     let bits = u32::from(cidr.max_prefix_len() - cidr.prefix_len());
     // A block of IPv6 has more addresses than anybody looks through.
     let size = 1_u64 << bits.min(32);
@@ -139,7 +185,7 @@ fn free_address(cidr: IpNet, key: &str, taken: &BTreeSet<IpAddr>) -> Option<IpAd
             IpAddr::V6(Ipv6Addr::from(u128::from(base).wrapping_add(u128::from(offset) + 1)))
         }
     };
-    free(usable, reserved, key, |offset| !taken.contains(&at(offset))).map(at)
+    free(usable, reserved, key, |offset| !taken(&at(offset))).map(at)
 }
 
 /// How much of a range is left to those who choose: a sixteenth or a thirty-second of it, between
@@ -169,8 +215,8 @@ pub(super) fn node_ports(
 ) -> Result<(), ApiError> {
     let mine: BTreeSet<_> = old.into_iter().flat_map(ports_of).collect();
     ask_ports(service, &mine, pools)?;
-    let mut taken: BTreeSet<_> = pools.taken_ports.union(&mine).copied().collect();
-    taken.extend(ports_of(service));
+    let mut given = mine;
+    given.extend(ports_of(service));
     let (of_namespace, of_name) = (namespace(service).to_owned(), name(service).to_owned());
     let mut next = |what: &str| {
         let key = format!("{of_namespace}/{of_name}/{what}");
@@ -178,27 +224,29 @@ pub(super) fn node_ports(
             (u64::from(*pools.node_ports.start()), u64::from(*pools.node_ports.end()));
         let size = (last + 1).saturating_sub(first);
         let at = |offset: u64| i64::try_from(first + offset).unwrap_or(i64::MAX);
-        let found =
-            free(size, static_band(size, 32, 128), &key, |offset| !taken.contains(&at(offset)));
+        let found = free(size, static_band(size, 32, 128), &key, |offset| {
+            !given.contains(&at(offset)) && !pools.has_port(at(offset))
+        });
         let full = || ApiError::Internal("failed to allocate a nodePort: range is full".to_owned());
         let port = found.map(at).ok_or_else(full)?;
-        taken.insert(port);
+        given.insert(port);
         Ok::<_, ApiError>(port)
     };
     if needs_node_ports(service) {
         // One number serves both protocols of a port, as on a real server.
-        let mut given: Vec<(i64, String, i64)> = Vec::new();
+        let mut before: Vec<(i64, String, i64)> = Vec::new();
         for port in items_mut(service, "/spec/ports") {
             let (number_of, protocol) = (number(port, "/port"), text(port, "/protocol").to_owned());
             if !has(port, "/nodePort") {
-                let twin = given.iter().find(|(port, of, _)| *port == number_of && *of != protocol);
+                let twin =
+                    before.iter().find(|(port, of, _)| *port == number_of && *of != protocol);
                 let node_port = match twin {
                     Some((_, _, node_port)) => *node_port,
                     None => next(&format!("{protocol}/{number_of}"))?,
                 };
                 set(port, &["nodePort"], node_port);
             }
-            given.push((number_of, protocol, number(port, "/nodePort")));
+            before.push((number_of, protocol, number(port, "/nodePort")));
         }
     }
     if needs_health_check(service) && !has(service, "/spec/healthCheckNodePort") {
@@ -229,7 +277,7 @@ fn ask_ports(service: &Value, mine: &BTreeSet<i64>, pools: &Pools) -> Result<(),
             format!(
                 "provided port is not in the valid range. The range of valid ports is {first}-{last}"
             )
-        } else if pools.taken_ports.contains(&port) {
+        } else if pools.has_port(port) {
             "provided port is already allocated".to_owned()
         } else {
             continue;

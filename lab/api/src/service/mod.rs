@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::ApiError;
 use crate::object::text;
 
-pub(crate) use allocate::Pools;
+pub(crate) use allocate::{Pools, Taken};
 
 /// Fills in families, cluster IPs and node ports.
 ///

@@ -1,10 +1,12 @@
 use serde_json::{Value, json};
 
-use super::{Pools, complete};
+use super::{Pools, Taken, complete};
 
 fn pools(cidrs: &[&str], others: &[Value]) -> Pools {
     let cidrs = cidrs.iter().map(|cidr| cidr.parse().unwrap()).collect();
-    Pools::new(cidrs, 30_000..=32_767, others.iter())
+    let mut taken = Taken::default();
+    others.iter().for_each(|other| taken.add(other));
+    Pools::new(cidrs, 30_000..=32_767, taken.into(), None)
 }
 
 const V4: &str = "10.96.0.0/12";

@@ -3,9 +3,9 @@
 use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
-use super::state::Key;
+use super::state::{Key, key_of};
 use super::{Object, Store};
-use crate::{ApiError, Resource, Selector};
+use crate::{ApiError, Resource, Selector, object};
 
 /// What a resourceVersion of a list means (`resourceVersionMatch`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,8 @@ impl Store {
                 _ => (state.version, None),
             },
         };
-        let objects = state.at(resource, version).map_err(|error| match (error, &start) {
+        let objects = state.at(resource, version, start.as_ref());
+        let objects = objects.map_err(|error| match (error, &start) {
             // A client that pages may go on from the present, at the price of a gap.
             (ApiError::Expired { message, .. }, Some(start)) => {
                 let fresh = Some(write_token(state.version, start));
@@ -77,23 +78,16 @@ impl Store {
             }
             (error, _) => error,
         })?;
-        drop(state);
-        let here = |key: &Key| namespace.is_none_or(|namespace| key.0 == namespace);
-        let after = |key: &Key| start.as_ref().is_none_or(|start| key > start);
-        let mut found = objects
-            .into_iter()
-            .filter(|(key, object)| here(key) && after(key) && options.selector.matches(object))
-            .peekable();
+        let here =
+            |object: &Value| namespace.is_none_or(|there| there == object::namespace(object));
+        let mut found =
+            objects.filter(|object| here(object) && options.selector.matches(object)).peekable();
         let limit = if options.limit == 0 { usize::MAX } else { options.limit };
-        let mut items = Vec::new();
-        let mut last = None;
-        while let Some((key, object)) = found.next_if(|_| items.len() < limit) {
-            items.push(object);
-            last = Some(key);
-        }
-        let more = found.count();
-        let next = last.filter(|_| more > 0).map(|key| write_token(version, &key));
-        let remaining = (more > 0 && options.selector.is_everything()).then_some(more);
+        let items: Vec<Object> = found.by_ref().take(limit).cloned().collect();
+        let last = items.last().filter(|_| found.peek().is_some());
+        let next = last.map(|last| write_token(version, &key_of(last)));
+        let counted = next.is_some() && options.selector.is_everything();
+        let remaining = counted.then(|| found.count());
         Ok(List { items, version, continue_token: next, remaining })
     }
 }

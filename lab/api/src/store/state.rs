@@ -1,6 +1,8 @@
 //! What is behind the lock.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,6 +10,8 @@ use serde_json::Value;
 use super::{Object, not_found};
 use crate::object::{self, set};
 use crate::patch::Applied;
+use crate::resource::SERVICES;
+use crate::service::Taken;
 use crate::{ApiError, Resource};
 
 /// Namespace and name. The namespace of cluster-wide objects is empty.
@@ -45,6 +49,8 @@ pub(super) fn key_of(object: &Value) -> Key {
 pub(super) struct State {
     pub(super) version: u64,
     objects: BTreeMap<&'static Resource, BTreeMap<Key, Stored>>,
+    /// What the Services among them have of the cluster's addresses and ports.
+    taken: Arc<Taken>,
     history: VecDeque<Change>,
     /// How many changes the history holds at most.
     depth: usize,
@@ -56,8 +62,13 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(depth: usize) -> Self {
-        let (objects, history) = (BTreeMap::new(), VecDeque::new());
-        Self { version: 0, objects, history, depth, compacted: 0, dry: false }
+        let (objects, history, taken) = Default::default();
+        Self { version: 0, objects, taken, history, depth, compacted: 0, dry: false }
+    }
+
+    /// What the Services have of the cluster's addresses and ports.
+    pub(super) fn taken(&self) -> Arc<Taken> {
+        self.taken.clone()
     }
 
     pub(super) fn all(&self, resource: &'static Resource) -> impl Iterator<Item = &Object> {
@@ -132,6 +143,11 @@ impl State {
     }
 
     fn remember(&mut self, change: Change) {
+        if *change.resource == SERVICES {
+            let taken = Arc::make_mut(&mut self.taken);
+            change.before.iter().for_each(|before| taken.remove(before));
+            change.after.iter().for_each(|after| taken.add(after));
+        }
         self.history.push_back(change);
         while self.history.len() > self.depth {
             if let Some(forgotten) = self.history.pop_front() {
@@ -161,7 +177,8 @@ impl State {
         ApiError::Expired { message, fresh: None }
     }
 
-    /// The objects of a resource as they were at a version.
+    /// The objects of a resource as they were at a version, in their order, beyond a key. Only
+    /// those that are looked at cost anything.
     ///
     /// # Errors
     /// [`ApiError::Expired`] if too much is forgotten.
@@ -169,17 +186,37 @@ impl State {
         &self,
         resource: &'static Resource,
         version: u64,
-    ) -> Result<BTreeMap<Key, Object>, ApiError> {
-        let now = self.objects.get(resource).into_iter().flatten();
-        let mut objects: BTreeMap<_, _> =
-            now.map(|(key, stored)| (key.clone(), stored.object.clone())).collect();
-        let changes: Vec<_> = self.since(resource, version)?.collect();
-        for change in changes.into_iter().rev() {
-            match &change.before {
-                Some(before) => drop(objects.insert(change.key(), before.clone())),
-                None => drop(objects.remove(&change.key())),
+        beyond: Option<&Key>,
+    ) -> Result<impl Iterator<Item = &Object>, ApiError> {
+        // What has changed since, as it was then; what was not there then is nothing.
+        let mut then = BTreeMap::new();
+        for change in self.since(resource, version)? {
+            let key = change.key();
+            if beyond.is_none_or(|beyond| key > *beyond) {
+                then.entry(key).or_insert(change.before.as_ref());
             }
         }
-        Ok(objects)
+        let start = beyond.map_or(Bound::Unbounded, |key| Bound::Excluded(key.clone()));
+        let now = self.objects.get(resource).into_iter();
+        let now = now.flat_map(move |objects| objects.range((start.clone(), Bound::Unbounded)));
+        let (mut now, mut then) = (now.peekable(), then.into_iter().peekable());
+        Ok(std::iter::from_fn(move || {
+            loop {
+                let order = match (now.peek(), then.peek()) {
+                    (Some((now, _)), Some((then, _))) => (*now).cmp(then),
+                    (Some(_), None) => Ordering::Less,
+                    (None, _) => Ordering::Greater,
+                };
+                if order == Ordering::Less {
+                    return now.next().map(|(_, stored)| &stored.object);
+                }
+                if order == Ordering::Equal {
+                    now.next();
+                }
+                if let Some(object) = then.next()?.1 {
+                    return Some(object);
+                }
+            }
+        }))
     }
 }

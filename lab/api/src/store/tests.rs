@@ -232,6 +232,73 @@ fn pages_are_of_one_moment() {
 }
 
 #[test]
+fn every_moment_of_the_past_can_be_listed_in_pages() {
+    let store = store();
+    let mut moments: Vec<(u64, Vec<Object>)> = Vec::new();
+    let whole = ListOptions::default();
+    for step in 0..24_u32 {
+        // Comes, changes, goes, and comes again: names before, between and after the others.
+        let name = format!("n{}", step * 7 % 5);
+        let there = store.get(&PODS, "default", &name).is_ok();
+        if there && step % 3 == 0 {
+            let at_once = DeleteOptions { grace: Some(0), ..Default::default() };
+            store.delete(&PODS, "default", &name, &at_once).unwrap();
+        } else if there {
+            let label =
+                |pod: &mut Value| pod["metadata"]["labels"] = json!({"step": format!("{step}")});
+            store.edit(&PODS, "default", &name, &options(), label).unwrap();
+        } else {
+            store.create(&PODS, "default", pod(&name, "node-1"), &options()).unwrap();
+        }
+        let list = store.list(&PODS, None, &whole).unwrap();
+        moments.push((list.version, list.items));
+    }
+    for (version, expected) in moments {
+        let (version, version_match) = (Some(version), VersionMatch::Exact);
+        let mut asked = ListOptions { version, version_match, limit: 2, ..Default::default() };
+        let mut items = Vec::new();
+        loop {
+            let page = store.list(&PODS, Some("default"), &asked).unwrap();
+            items.extend(page.items);
+            let left = expected.len() - items.len();
+            assert_eq!(page.remaining, (left > 0).then_some(left));
+            asked.continue_token = page.continue_token;
+            if asked.continue_token.is_none() {
+                break;
+            }
+        }
+        assert_eq!(items, expected, "at {version:?}");
+    }
+}
+
+#[test]
+fn an_address_and_a_port_are_free_again_when_their_service_is_gone_or_changed() {
+    let store = store();
+    let spec = |name: &str, address: &str, port: u16| {
+        let ports = json!([{"port": 80, "nodePort": port}]);
+        let spec = json!({"type": "NodePort", "clusterIP": address, "ports": ports});
+        json!({"metadata": {"name": name}, "spec": spec})
+    };
+    let create = |service| store.create(&SERVICES, "default", service, &options());
+    create(spec("a", "10.96.0.20", 30_020)).unwrap();
+    create(spec("b", "10.96.0.20", 30_021)).unwrap_err();
+    create(spec("b", "10.96.0.21", 30_020)).unwrap_err();
+    create(spec("b", "10.96.0.21", 30_021)).unwrap();
+    // What it has itself is no hindrance.
+    let renumber = |port: u16| {
+        move |service: &mut Value| service["spec"]["ports"][0]["nodePort"] = port.into()
+    };
+    let edit = |name, port| store.edit(&SERVICES, "default", name, &options(), renumber(port));
+    edit("a", 30_020).unwrap();
+    edit("b", 30_020).unwrap_err();
+    edit("a", 30_022).unwrap();
+    edit("b", 30_020).unwrap();
+    store.delete(&SERVICES, "default", "a", &DeleteOptions::default()).unwrap();
+    create(spec("c", "10.96.0.20", 30_022)).unwrap();
+    create(spec("d", "10.96.0.21", 30_023)).unwrap_err();
+}
+
+#[test]
 fn a_watch_tells_what_enters_and_leaves_its_selection() {
     let store = store();
     let selector = Selector::parse(&PODS, "", "spec.nodeName=node-0").unwrap();

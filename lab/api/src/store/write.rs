@@ -308,9 +308,8 @@ impl Store {
         blocks.sort_by_key(|block| object::name(block) != "kubernetes");
         let cidrs = blocks.iter().flat_map(|block| texts(block, "/spec/cidrs"));
         let cidrs = cidrs.filter_map(|cidr| cidr.parse().ok()).collect();
-        let this = this.map(|this| object::uid(this).to_owned());
-        let others = state.all(&SERVICES).filter(|one| Some(object::uid(one)) != this.as_deref());
-        Pools::new(cidrs, self.options().node_ports.clone(), others.map(Arc::as_ref))
+        let this = this.map(Arc::as_ref);
+        Pools::new(cidrs, self.options().node_ports.clone(), state.taken(), this)
     }
 }
 
