@@ -5,6 +5,7 @@
 mod cluster_policies;
 mod families;
 mod objects;
+mod paper;
 mod scenarios;
 mod world;
 

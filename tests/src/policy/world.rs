@@ -7,9 +7,10 @@ use explain::policy::{Path, PolicyPacket, Traffic, evaluate, judge};
 use intake::convert::{self, Names};
 use intake::wire::Field;
 use model::{Change, Cluster, Family, Host, HostAddress, NamespacedName, Notice, Protocol};
-use plan::policy::PolicyIntent;
 use plan::{Config, PolicyOptions, plan};
 use serde_json::{Value, json};
+
+use super::paper::Paper;
 
 /// The address of node `alpha`.
 pub const NODE: &str = "10.9.0.1";
@@ -92,7 +93,7 @@ pub struct World {
     seats: Vec<Seat>,
     names: Names,
     /// The plans of the present state, by node, and the options that they were made with.
-    plans: (PolicyOptions, BTreeMap<String, PolicyIntent>),
+    plans: (PolicyOptions, BTreeMap<String, Paper>),
 }
 
 pub fn ip(text: &str) -> IpAddr {
@@ -293,7 +294,8 @@ impl World {
         let (cluster, options) = (&self.cluster, &self.options);
         self.plans.1.entry(node.into()).or_insert_with(|| {
             let config = Config { network_policy: options.clone(), ..Config::new(node) };
-            plan(cluster, &config).0.policy
+            let own = NODES.iter().find(|known| known.0 == node).map_or(NODE, |known| known.1);
+            Paper::of(plan(cluster, &config).0.policy, ip(own))
         });
     }
 
@@ -313,14 +315,17 @@ impl World {
         let packet = PolicyPacket { source, destination, traffic, path, established: false };
         let told = judge(&self.cluster, &self.options, Some(node), &packet);
         self.plan(node);
-        let intent = &self.plans.1[node];
+        let paper = &self.plans.1[node];
+        let intent = &paper.intent;
         let ruled = evaluate(intent, &packet);
         assert_eq!(told.passes(), ruled.passes(), "{packet:?} on {node}: {told:?} and {ruled:?}");
+        paper.hold(&packet, told.passes());
         // What was let through once goes on, whatever the rules are, and so do answers.
         let (source, destination) = (destination, source);
         let answer = PolicyPacket { source, destination, established: true, ..packet };
         assert!(evaluate(intent, &answer).passes());
         assert!(judge(&self.cluster, &self.options, Some(node), &answer).passes());
+        paper.hold(&answer, true);
         told.passes()
     }
 

@@ -114,6 +114,46 @@ fn the_agents_of_a_lab_write_in_either_mode() {
         let tables = stage.good("pointsman lab exec node/node-1 -- nft list tables");
         assert_eq!(tables.contains("table ip pointsman"), mode == "nftables", "{tables}");
         assert!(tables.contains(table), "{tables}");
+        if mode == "nftables" {
+            policies_are_enforced(&stage);
+        }
         stage.good("pointsman lab down");
     }
+}
+
+/// Nobody but a friend may ask the application; then the client may send nothing at all, and yet
+/// asks the DNS of its node.
+fn policies_are_enforced(stage: &Stage) {
+    let ask = |pod: &str| {
+        let line = format!("pointsman lab exec pod/{pod} -- curl -sS --max-time 1 my-app:80");
+        let output = stage.shell(&line);
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let policy = |spec: &str| {
+        let object = format!(
+            r#"{{"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {{"name": "p", "namespace": "default"}}, "spec": {spec}}}"#
+        );
+        stage.write("policy.json", &object);
+        stage.kubectl("lab", "apply -f policy.json");
+    };
+    stage.kubectl("lab", "run friend --image=echo");
+    stage.kubectl("lab", "wait --for=condition=Ready pod/friend --timeout=20s");
+    policy(
+        r#"{"podSelector": {"matchLabels": {"app": "my-app"}},
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"run": "friend"}}}]}]}"#,
+    );
+    // curl's 28 is a timeout.
+    stage.until("the client gets no answer", || ask("client").0 == Some(28));
+    for _ in 0..4 {
+        assert_eq!(ask("client").0, Some(28));
+        let (code, said) = ask("friend");
+        assert!(code == Some(0) && said.contains("Hostname: my-app-"), "{code:?} {said}");
+    }
+    policy(r#"{"podSelector": {"matchLabels": {"run": "client"}}, "policyTypes": ["Egress"]}"#);
+    stage.until("the client sends nothing", || ask("client").0 == Some(28));
+    let names = stage.good("pointsman lab exec pod/client -- getent hosts my-app");
+    assert!(names.contains("my-app"), "{names}");
+    stage.kubectl("lab", "delete networkpolicy p");
+    stage.until("the client is answered", || ask("client").0 == Some(0));
 }

@@ -87,6 +87,11 @@ impl Stage {
         all
     }
 
+    /// A file for the lines, where they run.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        fs::write(self.home.join(name), text).unwrap();
+    }
+
     /// kubectl, talking to a lab.
     pub(crate) fn kubectl(&self, lab: &str, words: &str) -> String {
         let kubectl = std::env::var("POINTSMAN_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
