@@ -7,6 +7,7 @@
 mod inputs;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -21,6 +22,8 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 pub(crate) use self::inputs::{Inputs, Order};
+use crate::accepted::accept;
+use crate::asked::Snapshot;
 use crate::dataplane::{Dataplane, Outcome};
 use crate::denied::Denied;
 use crate::existing::Existing;
@@ -33,7 +36,8 @@ use crate::views::{Changes, Synced, View};
 
 /// One node's agent.
 pub(crate) struct Agent<D> {
-    cluster: Cluster,
+    /// Shared with whoever asked a moment ago.
+    cluster: Arc<Cluster>,
     config: Config,
     planner: Planner,
     dataplane: D,
@@ -78,7 +82,7 @@ impl<D: Dataplane> Agent<D> {
         existing: Existing,
     ) -> Self {
         Self {
-            cluster: Cluster::default(),
+            cluster: Arc::default(),
             planner: Planner::new(config.clone()),
             config,
             dataplane,
@@ -113,8 +117,14 @@ impl<D: Dataplane> Agent<D> {
 
     /// Works until the source ends; `once` ends it after the first write.
     pub(crate) async fn run(&mut self, inputs: Inputs, once: bool) -> Result<()> {
-        let Inputs { deliveries: mut source, mut foreign, mut orders, decision, mut denied } =
-            inputs;
+        let Inputs {
+            deliveries: mut source,
+            mut foreign,
+            mut orders,
+            decision,
+            mut denied,
+            mut asked,
+        } = inputs;
         loop {
             let wake = self.retry.unwrap_or_else(|| self.repair.next());
             tokio::select! {
@@ -123,6 +133,7 @@ impl<D: Dataplane> Agent<D> {
                     None => return Ok(()),
                 },
                 Some(heard) = foreign.recv() => self.hear(&heard),
+                Some(asked) = asked.recv(), if self.complete => asked.answer(self.snapshot()),
                 Some(order) = orders.recv() => self.follow(order),
                 Some(packet) = denied.recv() => {
                     self.tell(&packet);
@@ -190,7 +201,7 @@ impl<D: Dataplane> Agent<D> {
             if self.complete {
                 changes.triggers.extend(triggers(&self.cluster, &change));
             }
-            self.pending.extend(self.cluster.apply(change));
+            self.pending.extend(Arc::make_mut(&mut self.cluster).apply(change));
         }
         if !self.pending.is_empty() {
             self.views.iter_mut().for_each(|view| view.queued(&changes));
@@ -265,6 +276,12 @@ impl<D: Dataplane> Agent<D> {
                 self.repair.suspect();
             }
         }
+    }
+
+    /// What is known now, at the price of a reference each.
+    fn snapshot(&self) -> Snapshot {
+        let (cluster, intent) = (self.cluster.clone(), self.planner.snapshot());
+        Snapshot { cluster, intent, config: self.config.clone() }
     }
 
     /// Brings the kernel to what is known now.
@@ -375,17 +392,6 @@ impl<D: Dataplane> Agent<D> {
         self.refused.extend(now);
         self.accepted = Some(accepted);
         Ok(outcome)
-    }
-}
-
-/// The kernel said yes to one owner's part.
-fn accept(accepted: &mut Intent, next: &Intent, owner: &Owner) {
-    match owner {
-        Owner::Service(name) => match next.servers.get(name) {
-            Some(servers) => drop(accepted.servers.insert(name.clone(), servers.clone())),
-            None => drop(accepted.servers.remove(name)),
-        },
-        _ => accepted.node = next.node.clone(),
     }
 }
 

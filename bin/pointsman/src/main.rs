@@ -1,7 +1,9 @@
 //! The `pointsman` program: parses what was said, runs one command, and turns its end into an exit
 //! code. The only crate that wires the stages of the path together.
 
+mod accepted;
 mod agent;
+mod asked;
 mod cli;
 mod cli_can;
 mod cli_capture;

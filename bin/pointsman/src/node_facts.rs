@@ -28,7 +28,7 @@ pub(crate) fn read(needs: &Needs, host: &Host, answer: &Explanation) -> Facts {
     let Some(packet) = &answer.packet else { return facts };
     let family = Family::of(packet.destination);
     let held = match needs {
-        Needs::Iptables(needs) => iptables(needs, host, packet).map(Held::Iptables),
+        Needs::Iptables(needs) => iptables(needs, host, packet, answer).map(Held::Iptables),
         Needs::Nftables(needs) => nftables(needs).map(Held::Nftables),
     };
     facts.held = told(&mut facts.unread, "the rules", held);
@@ -64,12 +64,20 @@ fn iptables(
     needs: &IptablesNeeds,
     host: &Host,
     packet: &Packet,
+    answer: &Explanation,
 ) -> Result<HeldChains, sync::Error> {
     let mut reader = sync::iptables::Reader::open()?;
+    let mut addresses = vec![packet.destination];
+    if let Some(Verdict::Deliver(backends)) = &answer.routed {
+        addresses.extend(backends.keys().map(SocketAddr::ip));
+    }
     let mut held = HeldChains::new();
     for id in needs.own.keys().chain(needs.within.keys()) {
-        if !held.contains_key(id) {
+        if needs.own.contains_key(id) {
             held.insert(id.clone(), reader.chain(id)?);
+        } else if !held.contains_key(id) {
+            // Shared chains hold a rule for each frontend of the node.
+            held.insert(id.clone(), reader.chain_for(id, &addresses)?);
         }
     }
     for _ in 0..CHAINS {
@@ -148,7 +156,7 @@ fn tracked(facts: &mut Facts, family: Family, packet: &Packet) {
         };
         let mut flows = BTreeMap::new();
         conntrack.list(&filter, |entry| {
-            if entry.original.source.ip() == packet.source {
+            if entry.original.source.ip() == packet.source && !entry.is_over() {
                 let flow = FlowFound {
                     client: entry.original.source,
                     answers_from: entry.reply.source,

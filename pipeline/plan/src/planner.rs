@@ -19,7 +19,7 @@ pub fn plan(cluster: &Cluster, config: &Config) -> (Intent, Vec<Notice>) {
     let mut planner = Planner::new(config.clone());
     planner.update(cluster, &owners(cluster));
     let notices = planner.notices().cloned().collect();
-    (planner.intent, notices)
+    (Arc::unwrap_or_clone(planner.intent), notices)
 }
 
 /// Every owner that a cluster gives a part of the Intent to.
@@ -42,7 +42,7 @@ pub fn owners(cluster: &Cluster) -> BTreeSet<Owner> {
 pub struct Planner {
     config: Config,
     facts: NodeFacts,
-    intent: Intent,
+    intent: Arc<Intent>,
     /// What each Service would ask for if it were alone; one that asks and says nothing is not here.
     drafts: BTreeMap<NamespacedName, Draft>,
     claims: Claims,
@@ -62,11 +62,11 @@ impl Planner {
         let policy = PolicyPlanner::new(&config);
         Self {
             facts: node_facts(&nothing, &config),
-            intent: Intent {
+            intent: Arc::new(Intent {
                 node: Arc::new(node),
                 servers: BTreeMap::new(),
                 policy: policy.nothing(),
-            },
+            }),
             policy,
             drafts: BTreeMap::new(),
             claims: Claims::default(),
@@ -82,7 +82,8 @@ impl Planner {
     /// Intent is different now; parts that came out equal keep their allocation. What differs of the
     /// policies is not among them: [`Planner::take_policy_changes`] says it.
     pub fn update(&mut self, cluster: &Cluster, owners: &BTreeSet<Owner>) -> BTreeSet<Owner> {
-        self.policy.update(&mut self.intent.policy, cluster, owners);
+        let intent = Arc::make_mut(&mut self.intent);
+        self.policy.update(&mut intent.policy, cluster, owners);
         let mut changed = BTreeSet::new();
         let mut concerned: BTreeSet<NamespacedName> = owners
             .iter()
@@ -119,7 +120,7 @@ impl Planner {
         let (node, notices) = node_intent(cluster, &self.config);
         self.node_notices = notices;
         if *self.intent.node != node {
-            self.intent.node = Arc::new(node);
+            Arc::make_mut(&mut self.intent).node = Arc::new(node);
             changed.insert(Owner::Node);
         }
         let facts = node_facts(cluster, &self.config);
@@ -168,9 +169,9 @@ impl Planner {
             return false;
         }
         if servers.is_empty() {
-            self.intent.servers.remove(name);
+            Arc::make_mut(&mut self.intent).servers.remove(name);
         } else {
-            self.intent.servers.insert(name.clone(), servers);
+            Arc::make_mut(&mut self.intent).servers.insert(name.clone(), servers);
         }
         true
     }
@@ -179,6 +180,12 @@ impl Planner {
     #[must_use]
     pub fn intent(&self) -> &Intent {
         &self.intent
+    }
+
+    /// The same to keep: it stays as it is now, whatever is planned later.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Intent> {
+        self.intent.clone()
     }
 
     /// What differs of [`Intent::policy`] since the last call, or since the plan of an empty cluster.

@@ -119,7 +119,8 @@ fn survives<D: Dataplane>(dataplane: D, mode: Mode, on: &AtomicBool, holds: impl
     let (_orders, orders) = mpsc::unbounded_channel();
     let (_decision, decision) = watch::channel(None);
     let (_denied, denied) = mpsc::channel(1);
-    let inputs = Inputs { deliveries: source, foreign, orders, decision, denied };
+    let (_asked, asked) = mpsc::unbounded_channel();
+    let inputs = Inputs { deliveries: source, foreign, orders, decision, denied, asked };
     let troubles = || {
         let failures = match mode {
             Mode::Iptables => "kubeproxy_sync_proxy_rules_iptables_restore_failures_total",

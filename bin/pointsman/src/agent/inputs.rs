@@ -10,6 +10,8 @@ use sync::watch::Heard;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::sync::watch;
 
+use crate::asked::Asked;
+
 /// What comes to the agent.
 pub(crate) struct Inputs {
     /// What the source says.
@@ -22,6 +24,8 @@ pub(crate) struct Inputs {
     pub(crate) decision: watch::Receiver<Option<PolicyDecision>>,
     /// Packets that policies denied, where they are to be told.
     pub(crate) denied: Receiver<Logged>,
+    /// Who wants to know what is known.
+    pub(crate) asked: UnboundedReceiver<Asked>,
 }
 
 /// A change of the operator's mind that can be followed in place.

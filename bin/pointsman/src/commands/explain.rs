@@ -1,6 +1,6 @@
 //! `pointsman explain`: why a packet does or does not arrive; nothing is sent and nothing changed.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,18 +11,28 @@ use config::{Meant, NetworkPolicyMode, ProxyMode};
 use explain::kernel::Needs;
 use explain::{Enters, Explanation, Mode, Place, Question, Style};
 use model::{Change, Cluster, Family, NamespacedName};
+use serde::{Deserialize, Serialize};
 
 use crate::cli::{FamilyName, OutputFormat};
 use crate::cli_explain::ExplainArguments;
-use crate::commands::render::{host_of, print_json, read, routing};
+use crate::commands::render::{host_of, read, routing};
 use crate::commands::run::meant;
-use crate::node_facts;
+use crate::{asked, node_facts};
 
 /// The exit code of a question that could not be answered: 1 and 2 are answers.
 pub(crate) const UNANSWERED: u8 = 4;
 
 pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
-    let question = question(arguments)?;
+    let said = Said::of(arguments);
+    if !names_source(&arguments.proxy)
+        && let Some(answer) = asked::ask(&said)?
+    {
+        if let Some(failure) = answer.failure {
+            bail!("{failure}");
+        }
+        return print(&answer.text, answer.code);
+    }
+    let question = said.question()?;
     let mut scene = Scene::read(&arguments.proxy, Duration::from_secs(arguments.timeout), None)?;
     scene.stand_on_node(&question, &arguments.proxy)?;
     if arguments.kernel {
@@ -37,9 +47,65 @@ pub(crate) fn run(arguments: &ExplainArguments) -> Result<ExitCode> {
         let facts = node_facts::read(&needs, host, &answer);
         answer.face(&needs, host, facts);
     }
-    let code = ExitCode::from(answer.exit_code());
-    print(&answer, arguments)?;
-    Ok(code)
+    print(&said.show(&answer)?, answer.exit_code())
+}
+
+/// Whether somebody said where the cluster is to be read; else the agent is asked, if there is one.
+fn names_source(proxy: &ProxyFlags) -> bool {
+    let source = &proxy.source;
+    let config = proxy.process.config.is_some();
+    config || source.manifests.is_some() || source.kubeconfig.is_some() || source.master.is_some()
+}
+
+/// A question and how its answer is to look, as the agent is asked it too.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Said {
+    question: String,
+    ipv6: Option<bool>,
+    why_not: Option<String>,
+    interface: Option<String>,
+    /// The node that was named.
+    pub(crate) node: Option<String>,
+    json: bool,
+    verbose: bool,
+    colour: bool,
+}
+
+impl Said {
+    fn of(arguments: &ExplainArguments) -> Self {
+        Self {
+            question: arguments.question.join(" "),
+            ipv6: arguments.family.map(|family| family == FamilyName::Ipv6),
+            why_not: arguments.why_not.clone(),
+            interface: arguments.interface.clone(),
+            node: arguments.proxy.source.hostname_override.clone(),
+            json: arguments.output == OutputFormat::Json,
+            verbose: arguments.verbose,
+            colour: std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// The question that was meant.
+    pub(crate) fn question(&self) -> Result<Question> {
+        let mut question: Question = self.question.parse()?;
+        question.family = self.ipv6.map(|ipv6| if ipv6 { Family::V6 } else { Family::V4 });
+        question.enters = self.interface.as_deref().map(|name| Enters::Interface(name.into()));
+        if let Some(text) = &self.why_not {
+            let name = text.strip_prefix("pod/").unwrap_or(text);
+            let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
+            question.why_not = Some(NamespacedName::new(namespace, name));
+        }
+        Ok(question)
+    }
+
+    /// An answer as it is to look.
+    pub(crate) fn show(&self, answer: &Explanation) -> Result<String> {
+        Ok(if self.json {
+            serde_json::to_string_pretty(answer)? + "\n"
+        } else {
+            answer.to_text(Style { verbose: self.verbose, colour: self.colour })
+        })
+    }
 }
 
 /// What a question is asked of: the cluster as it is now, and what is meant by the flags.
@@ -86,32 +152,12 @@ impl Scene {
     }
 }
 
-fn print(answer: &Explanation, arguments: &ExplainArguments) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    let written = match arguments.output {
-        OutputFormat::Json => print_json(&mut out, answer),
-        OutputFormat::Text => {
-            let style = Style { verbose: arguments.verbose, colour: out.is_terminal() };
-            write!(out, "{}", answer.to_text(style)).map_err(Into::into)
-        }
-    };
-    match written {
+fn print(text: &str, code: u8) -> Result<ExitCode> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
         // A reader that has read enough does not change the answer.
-        Err(error) if crate::is_broken_pipe(&error) => Ok(()),
-        other => other,
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::from(code)),
     }
-}
-
-fn question(arguments: &ExplainArguments) -> Result<Question> {
-    let mut question: Question = arguments.question.join(" ").parse()?;
-    question.family = family(arguments.family);
-    question.enters = arguments.interface.as_deref().map(|name| Enters::Interface(name.into()));
-    if let Some(text) = &arguments.why_not {
-        let name = text.strip_prefix("pod/").unwrap_or(text);
-        let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
-        question.why_not = Some(NamespacedName::new(namespace, name));
-    }
-    Ok(question)
 }
 
 /// The family that was asked for.

@@ -34,7 +34,7 @@ use crate::views::dns::{self, DnsView};
 use crate::views::events::EventsView;
 use crate::views::health::{HealthView, Served, Serving, follow_watches};
 use crate::views::status::StatusView;
-use crate::{journal, meters, startup, tuning};
+use crate::{asked, journal, meters, startup, tuning};
 
 /// How many deliveries may wait while the kernel is being written; a source waits beyond that.
 const DELIVERIES: usize = 64;
@@ -121,7 +121,8 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
         Reports { served: served.clone(), events, silence, names, network_policy, decisions };
     let (deliveries, source) = start(meant, reports)?;
     let denied = network_policy::log(meant, network_policy, &mut views)?;
-    let inputs = Inputs { deliveries, foreign, orders: ordered, decision, denied };
+    let asked = asked::start(meant, !arguments.once)?;
+    let inputs = Inputs { deliveries, foreign, orders: ordered, decision, denied, asked };
     let reach = Reach { orders, served };
     let mode = meant.mode.name();
     info!(%node, mode, "started; nothing is written before every list is complete");

@@ -7,6 +7,7 @@
 
 #[path = "../folder/mod.rs"]
 mod folder;
+mod live;
 #[path = "../agent/stage.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod stage;

@@ -121,6 +121,17 @@ impl Entry {
         }
     }
 
+    /// Whether the connection is over, so that nothing but stragglers meets the entry.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self.state {
+            // From FIN_WAIT to CLOSE, and the three of a shutdown.
+            Some(ProtocolState::Tcp(state)) => matches!(state, 4..=8),
+            Some(ProtocolState::Sctp(state)) => matches!(state, 1 | 5..=7),
+            None => false,
+        }
+    }
+
     /// The entry as a [`Flow`]; `None` for protocols that no Service has.
     #[must_use]
     pub fn flow(&self) -> Option<Flow> {

@@ -93,16 +93,17 @@ pub fn base_chains(
     let mut request = Encoder::default();
     To { family: ANY, table: "", sequence: 1 }.dump_chains(&mut request);
     socket.dump("chains", &request, |message| {
+        // In iptables mode nearly all chains are ours, and none of those is a base chain.
+        let Some(seen) = read_chain(message).filter(|seen| seen.base) else { return };
         let of = TableFamily::of(message.family());
         let concerns = match family {
             Family::V4 => [TableFamily::Ip, TableFamily::Inet].contains(&of),
             Family::V6 => [TableFamily::Ip6, TableFamily::Inet].contains(&of),
         };
-        let Some(seen) = read_chain(message).filter(|seen| concerns && !ours(of, seen.table))
-        else {
-            return;
-        };
         let Some((kind, number, priority)) = seen.hook else { return };
+        if !concerns || ours(of, seen.table) {
+            return;
+        }
         let Some(hook) = HOOKS.get(number as usize) else { return };
         let base = BaseChain {
             family: of,

@@ -46,6 +46,25 @@ pub(crate) fn read_rule(family: Family, seen: &RuleSeen<'_>, sets: &SetNumbers) 
     (reader.icmpv6 == reader.rule.is_icmpv6()).then_some(reader.rule)
 }
 
+/// Whether a rule may be for packets to one of these addresses, as far as its first look at the
+/// destination tells.
+pub(super) fn may_be_for(family: Family, seen: &RuleSeen<'_>, addresses: &[IpAddr]) -> bool {
+    let (_, destination) = address_offsets(family);
+    let mut expressions = seen.expressions.skip_while(|one| {
+        !matches!(one, Expression::Payload { base: base::NETWORK, offset, .. }
+            if *offset == destination)
+    });
+    let Some(Expression::Payload { .. }) = expressions.next() else { return true };
+    let Some(Expression::Compare { inverted: false, value }) = expressions.next() else {
+        return true;
+    };
+    let is = |address: &IpAddr| match address {
+        IpAddr::V4(v4) => v4.octets().starts_with(value),
+        IpAddr::V6(v6) => v6.octets().starts_with(value),
+    };
+    addresses.iter().any(is)
+}
+
 /// The chain that a rule leads to, whatever else it holds.
 pub(super) fn leads_to<'a>(seen: &RuleSeen<'a>) -> Option<&'a str> {
     seen.expressions.filter_map(verdict_chain).next()
