@@ -347,7 +347,8 @@ fn options(meant: &Meant) -> Options {
         warn!("{error}; dropped INVALID packets and loopback NodePorts are not counted");
         false
     });
-    Options { masquerade_bit: meant.masquerade_bit, nfacct, ..Options::default() }
+    let policy_log = network_policy::log_group(meant);
+    Options { masquerade_bit: meant.masquerade_bit, nfacct, policy_log, ..Options::default() }
 }
 
 /// Says what the legacy iptables of this machine hold: their rules would decide beside ours.

@@ -207,6 +207,9 @@ macro_rules! in_each_mode {
         mod nftables {
             $(#[test] fn $test() { super::$test("nftables"); })*
         }
+        mod iptables {
+            $(#[test] fn $test() { super::$test("iptables"); })*
+        }
     };
 }
 
