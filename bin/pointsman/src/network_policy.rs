@@ -3,6 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use config::{ExistingConnections, Meant, NetworkPolicyMode};
 use intake::api::PolicyDecision;
+use plan::policy::CONDEMNED_CT_MARK;
+use render::nftables::Options;
 use sync::nflog::Logged;
 use tokio::sync::mpsc::{self, Receiver};
 use tracing::info;
@@ -26,6 +28,27 @@ pub(crate) fn wanted(meant: &Meant, dataplane: &impl Dataplane) -> Result<Networ
     );
     info!(mode, "network policies are left to others: this mode writes no rules for them");
     Ok(NetworkPolicyMode::Off)
+}
+
+/// How rules of nftables mode are written.
+///
+/// # Errors
+/// If the bit that asks for masquerading is the one that policies cut connections off by: one would
+/// be taken for the other, and what is to be masqueraded would be dropped.
+pub(crate) fn nftables_options(meant: &Meant) -> Result<Options> {
+    let policy = &meant.network_policy;
+    let options = Options {
+        masquerade_bit: meant.masquerade_bit,
+        policy_log: log_group(meant),
+        ..Options::default()
+    };
+    ensure!(
+        policy.mode == NetworkPolicyMode::Off || options.mark() != CONDEMNED_CT_MARK,
+        "--iptables-masquerade-bit={}: network policies use this bit of the connection's mark; choose \
+         another, or say --network-policy=off",
+        meant.masquerade_bit
+    );
+    Ok(options)
 }
 
 /// What is decided where a folder is read, which hides nothing.

@@ -87,11 +87,7 @@ fn serve(meant: &Meant, arguments: &RunArguments) -> Result<()> {
         }
         ProxyMode::Nftables => {
             let kernel = Nftables::open().context(denied)?;
-            let options = render::nftables::Options {
-                masquerade_bit: meant.masquerade_bit,
-                policy_log: network_policy::log_group(meant),
-                ..render::nftables::Options::default()
-            };
+            let options = network_policy::nftables_options(meant)?;
             work(meant, arguments, NftablesDataplane::new(kernel, options))
         }
     }

@@ -41,8 +41,9 @@ pub(super) fn read_rule(
     let mut natives: Vec<Native<'_>> = seen.natives().collect::<Option<_>>()?;
     // Older nft writes these, newer does not, and they do nothing.
     natives.retain(|native| !matches!(native, Native::ByteOrder { .. }));
+    join_bounds(&mut natives);
     let (loaded, rule) = (Vec::new(), Vec::new());
-    let mut reader = Reader { family, names, loaded, mask: None, bound: None, rule };
+    let mut reader = Reader { family, names, loaded, mask: None, rule };
     for native in &natives {
         reader.read(native)?;
     }
@@ -57,14 +58,26 @@ pub(super) fn read_rule(
     (same && rest.next().is_none()).then_some(rule)
 }
 
+/// Older nft writes the two ends of a range apart.
+fn join_bounds(natives: &mut Vec<Native<'_>>) {
+    natives.dedup_by(|next, before| match (*before, *next) {
+        (
+            Native::Bound { at, most: false, value: first },
+            Native::Bound { at: same, most: true, value: last },
+        ) if at == same => {
+            *before = Native::Range { at, first, last };
+            true
+        }
+        _ => false,
+    });
+}
+
 struct Reader<'a> {
     family: Family,
     names: &'a BTreeMap<String, SetName>,
     loaded: Vec<Loaded>,
     /// What the value to be compared was masked and flipped by.
     mask: Option<(Vec<u8>, Vec<u8>)>,
-    /// What the value that is loaded must not be below.
-    bound: Option<Vec<u8>>,
     rule: Rule,
 }
 
@@ -85,11 +98,7 @@ impl Reader<'_> {
             Native::Random { modulus, .. } => self.field(Field::RandomIndex { modulus }),
             Native::Bitwise { mask, flip, .. } => self.mask = Some((mask.into(), flip.into())),
             Native::Compare { inverted, value, .. } => self.compare(inverted, value)?,
-            Native::Bound { most: false, value, .. } => self.bound = Some(value.into()),
-            Native::Bound { most: true, value, .. } => {
-                let first = self.bound.take()?;
-                self.between(&first, value)?;
-            }
+            Native::Range { first, last, .. } => self.between(first, last)?,
             Native::Counter => self.rule.push(Statement::Counter),
             Native::Limit { per_second, .. } => {
                 let per_second = u32::try_from(per_second).ok()?;

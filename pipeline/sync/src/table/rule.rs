@@ -182,8 +182,7 @@ fn range(first: &[u8], last: &[u8], take: Take<'_>) {
     if first == last {
         return take(Native::Compare { at: 0, inverted: false, value: first });
     }
-    take(Native::Bound { at: 0, most: false, value: first });
-    take(Native::Bound { at: 0, most: true, value: last });
+    take(Native::Range { at: 0, first, last });
 }
 
 /// What nft notes beside a rule: its comment.

@@ -1,8 +1,16 @@
 //! Policies in the kernel: by changes, from nothing, read back, and through the real nft.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
 
-use model::{Change as Fact, Cluster, Family, Host, HostAddress, Owner};
+use model::{
+    Change as Fact, Cluster, ContainerPort, Demand, Family, Host, HostAddress, IpBlock,
+    LabelSelector, NamespacedName, Namespaces, NetworkPolicy, Owner, Peer, Peers, Pod,
+    PodSelection, PolicyAction, PolicyPort, PolicyRule, Ports, Protocol, Requirement,
+};
 use plan::policy::PolicyIntent;
 use plan::{Config as PlanConfig, Planner, PolicyOptions};
 use proptest::collection::vec;
@@ -187,5 +195,94 @@ fn what_others_break_is_mended() {
             assert!(written.messages > 0, "{harm}");
             same(&nftables.read().unwrap().part, &whole.merged());
         }
+    });
+}
+
+/// Pod `number` of a cluster of fifty namespaces with twenty applications each; every 101st is
+/// on this node.
+fn pod(number: u32, version: u32) -> Fact {
+    let namespace = format!("ns{}", number % 50);
+    let label = |key: &str, value: String| (Arc::from(key), Arc::from(value.as_str()));
+    let labels = [label("app", format!("app{}", number / 50 % 20)), label("tier", "any".into())];
+    let address = Ipv4Addr::from(0x0a80_0000 + number + (version << 16));
+    Fact::Pod(Pod {
+        name: NamespacedName::new(namespace, format!("pod{number}")),
+        uid: format!("{number}").into(),
+        labels: labels.into_iter().collect(),
+        ips: [address.into()].into(),
+        node: Some(if number.is_multiple_of(101) { "alpha" } else { "beta" }.into()),
+        host_network: false,
+        finished: false,
+        deleting: false,
+        ports: [ContainerPort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }].into(),
+        started: None,
+        created: None,
+    })
+}
+
+/// A policy for an application of a namespace: its neighbour may come, by a named port, and it may go
+/// to every Pod of the namespace, and to the outside.
+fn policy(number: u32) -> Fact {
+    let app = |number: u32| {
+        let values = [Arc::from(format!("app{}", number % 20).as_str())];
+        let requirement = Requirement { key: "app".into(), demand: Demand::In(values.into()) };
+        LabelSelector::new([requirement])
+    };
+    let namespace: Arc<str> = format!("ns{}", number % 50).into();
+    let own =
+        |pods| Peer::Pods(PodSelection { namespaces: Namespaces::Named(namespace.clone()), pods });
+    let except = ["10.0.0.0/8".parse().unwrap()];
+    let outside =
+        Peer::Block(IpBlock { cidr: "0.0.0.0/0".parse().unwrap(), except: except.into() });
+    let rule = |peers: Vec<Peer>, ports| PolicyRule {
+        name: None,
+        action: PolicyAction::Accept,
+        peers: Peers::AnyOf(peers),
+        ports,
+        closed: false,
+    };
+    let http = PolicyPort::Named { name: "http".into(), protocol: Some(Protocol::Tcp) };
+    Fact::NetworkPolicy(NetworkPolicy {
+        name: NamespacedName::new(namespace.clone(), format!("policy{number}")),
+        pods: app(number / 50),
+        ingress: Some(vec![rule(vec![own(app(number / 50 + 1))], Ports::AnyOf(vec![http]))]),
+        egress: Some(vec![rule(vec![own(LabelSelector::default()), outside], Ports::Any)]),
+    })
+}
+
+/// With 10,000 Pods and 1,000 policies, what one Pod costs is counted in messages. The first Pod of
+/// a node that some policies apply to brings their rules along, in both families.
+#[test]
+fn one_pod_costs_few_messages_at_any_size() {
+    within(|| {
+        let mut agent = Agent::new(false, SendBudget::Forced);
+        agent.live((0..10_000).map(|number| pod(number, 0)).collect());
+        agent.live((0..1_000).map(policy).collect());
+        let elements = agent.nftables.read().unwrap().part.elements.len();
+        assert!(elements > 10_000, "{elements} elements");
+        let Fact::Pod(mut twin) = pod(4_343, 3) else { unreachable!() };
+        twin.name.name = "twin".into();
+        let twin = Fact::Pod(twin);
+        let gone = |number: u32| {
+            let name = format!("pod{number}");
+            Fact::PodGone(NamespacedName::new(format!("ns{}", number % 50), name))
+        };
+        for (what, fact) in [
+            ("a Pod elsewhere has another address", pod(4_321, 1)),
+            ("a Pod elsewhere is gone", gone(4_321)),
+            ("a Pod elsewhere is new", pod(4_321, 2)),
+            ("a Pod of this node has another address", pod(4_343, 1)),
+            ("the last Pod of its classes is gone from this node", gone(4_343)),
+            ("a Pod of this node is the first of its classes", pod(4_343, 2)),
+            ("a second Pod of its classes is new on this node", twin),
+        ] {
+            let start = Instant::now();
+            let messages = agent.live(vec![fact]);
+            let mut out = std::io::stderr();
+            writeln!(out, "{what}: {messages} messages in {:?}", start.elapsed()).unwrap();
+            let most = if what.contains("first") { 40 } else { 20 };
+            assert!((1..=most).contains(&messages), "{what}: {messages} messages");
+        }
+        agent.check();
     });
 }

@@ -149,7 +149,17 @@ pub enum Native<'a> {
         /// With what.
         value: &'a [u8],
     },
-    /// Goes on if the register, as bytes, is not below (or, `most`, not above) this.
+    /// Goes on if the register, as bytes, lies between these.
+    Range {
+        /// Where.
+        at: u32,
+        /// The lowest.
+        first: &'a [u8],
+        /// The highest.
+        last: &'a [u8],
+    },
+    /// Goes on if the register, as bytes, is not below (or, `most`, not above) this: what nft up to
+    /// 1.0.6 writes in the place of a range, two of them.
     Bound {
         /// Where.
         at: u32,

@@ -104,6 +104,11 @@ fn read_long<'a>(name: &str, data: Attributes<'a>) -> Option<Native<'a>> {
             data: at(5),
             timeout: data.be64(6).unwrap_or_default(),
         },
+        "range" => {
+            let inside = data.be32(2).filter(|&operation| operation == 0);
+            let first = data.nested(3).get(VALUE).filter(|_| inside.is_some())?;
+            Native::Range { at: at(1)?, first, last: data.nested(4).get(VALUE)? }
+        }
         "counter" => Native::Counter,
         "limit" => {
             let plain = data.be64(2)? == 1 && [4, 5].map(|kind| data.be32(kind)) == [Some(0); 2];

@@ -34,6 +34,12 @@ impl Native<'_> {
                 numbers(out, &[(1, register(at)), (2, inverted.into())]);
                 value(out, 3, bytes);
             }
+            Self::Range { at, first, last } => {
+                // NFT_RANGE_EQ is 0.
+                numbers(out, &[(1, register(at)), (2, 0)]);
+                value(out, 3, first);
+                value(out, 4, last);
+            }
             Self::Bound { at, most, value: bytes } => {
                 let operation = if most { AT_MOST } else { AT_LEAST };
                 numbers(out, &[(1, register(at)), (2, operation)]);
@@ -122,6 +128,7 @@ impl Native<'_> {
             Self::Random { .. } => "numgen",
             Self::Bitwise { .. } => "bitwise",
             Self::ByteOrder { .. } => "byteorder",
+            Self::Range { .. } => "range",
             Self::Compare { .. } | Self::Bound { .. } => "cmp",
             Self::Lookup { .. } | Self::Map { .. } | Self::VerdictMap { .. } => "lookup",
             Self::Dynset { .. } => "dynset",
