@@ -125,7 +125,8 @@ impl RunArguments {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "DNS")]
 pub(crate) struct DnsArguments {
-    /// Answer DNS for the cluster on this address of the node, UDP and TCP (may be given again)
+    /// Answer DNS for the cluster on this address of the node, UDP and TCP (may be given again). A
+    /// link-local or unique local one that the node does not have is put on its loopback interface
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     pub(crate) dns_address: Vec<String>,
     /// The cluster's domain

@@ -124,11 +124,7 @@ impl Cluster {
         runtime: &Handle,
     ) -> Result<Self, ClusterError> {
         let names: Vec<String> = (1..=options.nodes).map(node_name).collect();
-        let mut builder = Lab::full(names.clone());
-        for name in names {
-            builder = builder.address(name, options.dns_address());
-        }
-        let lab = Arc::new(Mutex::new(builder.build()?));
+        let lab = Arc::new(Mutex::new(Lab::full(names).build()?));
         for number in 1..=options.nodes {
             nodes::register(&store, number, &options.families)?;
         }

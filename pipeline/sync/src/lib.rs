@@ -4,6 +4,7 @@
 //! the kernel holds. No tool is executed. Everything happens in the network namespace of the
 //! calling thread. Nothing here decides what a rule says.
 
+pub mod address;
 pub mod conntrack;
 mod error;
 pub mod foreign;

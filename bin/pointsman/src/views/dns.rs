@@ -30,6 +30,7 @@ impl DnsView {
             return Ok(None);
         }
         let addresses = addresses(said)?;
+        addresses.iter().try_for_each(|address| own(address.ip()))?;
         let own = addresses.iter().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let config = ZoneConfig::new(&said.cluster_domain)
             .context("--cluster-domain")?
@@ -45,6 +46,23 @@ impl DnsView {
 pub(crate) fn listeners(said: &DnsArguments) -> Result<BTreeSet<IpAddr>> {
     let of_dns = addresses(said)?.into_iter().filter(|address| address.port() == PORT);
     Ok(of_dns.map(|address| address.ip()).collect())
+}
+
+/// Sees to it that an address is the node's own, if it can be nobody else's: a link-local or a unique
+/// local one, as node-local DNS has by convention. It stays when the agent ends, as rules do.
+fn own(address: IpAddr) -> Result<()> {
+    let private = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unique_local(),
+    };
+    let host = intake::host::read_host().context("the machine's own addresses cannot be read")?;
+    if !private || host.addresses.iter().any(|known| known.address == address) {
+        return Ok(());
+    }
+    sync::address::add_to_loopback(address)
+        .with_context(|| format!("--dns-address {address} is no address of this node yet"))?;
+    info!(%address, "put on the loopback interface, for DNS");
+    Ok(())
 }
 
 fn addresses(said: &DnsArguments) -> Result<Vec<SocketAddr>> {

@@ -7,7 +7,7 @@ use lab::{Lab, serve_http};
 
 use crate::stage::{Folder, Running, my_service};
 
-/// A link-local address of the node that its Pods send their questions to.
+/// A link-local address that the agent puts on the node, where its Pods send their questions to.
 const DNS: &str = "169.254.20.10";
 
 #[test]
@@ -17,7 +17,6 @@ fn curl_by_the_names_of_a_service() {
         .pod("client", "alpha", ip("10.77.1.9"))
         .pod("my-app-1", "alpha", ip("10.77.1.4"))
         .pod("my-app-2", "alpha", ip("10.77.1.5"))
-        .address("alpha", DNS.parse().unwrap())
         .build()
         .unwrap();
     let _servers =

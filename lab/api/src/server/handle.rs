@@ -17,7 +17,7 @@ use super::statics;
 use super::watch::{self, Look};
 use crate::object::{self, text};
 use crate::patch::Patch;
-use crate::resource::PODS;
+use crate::resource::{ENDPOINTS, PODS};
 use crate::schema::{DELETE_OPTIONS, SCALE};
 use crate::store::{DeleteOptions, Propagation, Store, WriteOptions, Written};
 use crate::table::{Include, partial, table};
@@ -89,7 +89,15 @@ impl Handler {
         };
         let bytes = body::take(incoming).await?;
         let (method, headers) = (head.method, head.headers);
-        self.call(&Call { method, query, headers, bytes, target })
+        let call = Call { method, query, headers, bytes, target };
+        let mut answer = self.call(&call)?;
+        if *call.target.resource == ENDPOINTS {
+            // As every server since 1.33 does (KEP-4974).
+            let advice =
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice";
+            answer::warn(&mut answer, &[advice.to_owned()]);
+        }
+        Ok(answer)
     }
 
     fn call(&self, call: &Call) -> Result<Answer, ApiError> {

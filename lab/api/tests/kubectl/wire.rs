@@ -215,3 +215,15 @@ fn a_collection_is_deleted_and_a_client_that_leaves_is_forgotten() {
     assert_eq!(left["items"].as_array().unwrap().len(), 1);
     assert_eq!(left["items"][0].get("kind"), None, "in a list, the list says it for all");
 }
+
+#[test]
+fn who_asks_for_endpoints_is_told_to_ask_for_slices() {
+    let cluster = Cluster::new();
+    let warned = |path: &str| get(&cluster.url, path).header("warning").map(str::to_owned);
+    let said = warned("/api/v1/namespaces/default/endpoints").unwrap();
+    assert_eq!(
+        said,
+        "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\""
+    );
+    assert_eq!(warned("/apis/discovery.k8s.io/v1/endpointslices"), None);
+}

@@ -118,3 +118,23 @@ fn counters_are_made_once_and_go_on_counting() {
         assert!(error.contains("1 to 31 bytes"), "{error}");
     });
 }
+
+#[test]
+fn an_address_is_put_on_loopback_once_and_is_never_a_source() {
+    within(|| {
+        sh("ip link set lo up");
+        for address in ["169.254.20.10", "fd53::10"] {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            std::net::UdpSocket::bind((address, 0)).unwrap_err();
+            sync::address::add_to_loopback(address).unwrap();
+            std::net::UdpSocket::bind((address, 0)).unwrap();
+            // What is there already is no error, and is not there twice.
+            sync::address::add_to_loopback(address).unwrap();
+        }
+        let shown = sh("ip -o address show dev lo");
+        let lines = |text: &str| shown.lines().filter(|line| line.contains(text)).count();
+        assert_eq!(lines("inet 169.254.20.10/32 scope host lo"), 1, "{shown}");
+        assert_eq!(lines("inet6 fd53::10/128 scope global nodad deprecated"), 1, "{shown}");
+        assert!(!shown.contains("tentative"), "{shown}");
+    });
+}

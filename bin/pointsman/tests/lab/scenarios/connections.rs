@@ -197,9 +197,9 @@ fn direct(scene: &Scene<'_>, from: &str, udp: bool) {
         let pod = scene.get(&format!("pods/{name}"));
         let at = SocketAddr::new(text(&pod, "/status/podIP").parse().unwrap(), 8080);
         if udp {
-            assert_eq!(scene.ask_udp(from, 0, at).server(), Some(&name[..]));
+            scene.reaches_udp(from, at, &[&name]);
         } else {
-            assert_eq!(scene.ask(from, at).server(), Some(&name[..]));
+            scene.reaches(from, at, &[&name]);
         }
     }
 }
@@ -297,7 +297,7 @@ fn ending_pod(scene: &Scene<'_>, name: &str, node: &str) -> SocketAddr {
 fn to_ending_pod(scene: &Scene<'_>) {
     scene.client("client", "node-1");
     let at = ending_pod(scene, "ending", "node-2");
-    assert_eq!(scene.ask("client", at).server(), Some("ending"));
+    assert_eq!(scene.ask_surely("client", at).server(), Some("ending"));
     scene.delete("pods/ending?gracePeriodSeconds=0");
 }
 
@@ -322,7 +322,7 @@ fn blue_green(scene: &Scene<'_>) {
         let asking = scope.spawn(|| {
             let mut lost = Vec::new();
             while !over.load(Ordering::Relaxed) {
-                let outcome = scene.ask("client", at);
+                let outcome = scene.ask_surely("client", at);
                 asked.fetch_add(1, Ordering::Relaxed);
                 lost.extend(outcome.server().is_none().then(|| outcome.to_string()));
             }
@@ -361,7 +361,7 @@ fn restarted(scene: &Scene<'_>) {
     scene.reaches("client", at, &["pod1", "pod2"]);
     let agent = scene.cluster.stage.agent("node-1").unwrap();
     nix::sys::signal::kill(agent, nix::sys::signal::Signal::SIGKILL).unwrap();
-    assert!(scene.ask("client", at).server().is_some(), "rules outlive their agent");
+    assert!(scene.ask_surely("client", at).server().is_some(), "rules outlive their agent");
     scene.delete("pods/pod1");
     scene.reaches("client", at, &["pod2"]);
     let status = scene.cluster.stage.good("pointsman lab status");

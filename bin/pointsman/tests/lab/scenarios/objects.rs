@@ -289,6 +289,6 @@ fn pods_of_both_families(scene: &Scene<'_>) {
     let pod = scene.get("pods/pod1");
     for ip in pod["status"]["podIPs"].as_array().unwrap() {
         let at = SocketAddr::new(text(ip, "/ip").parse().unwrap(), 8080);
-        assert_eq!(scene.ask("client", at).server(), Some("pod1"), "{at}");
+        assert_eq!(scene.ask_surely("client", at).server(), Some("pod1"), "{at}");
     }
 }

@@ -145,7 +145,7 @@ fn external_local(scene: &Scene<'_>) {
     scene.reaches("outside", node_port(&service, 2, 0), &["pod1"]);
     scene.unreached("outside", node_port(&service, 3, 0));
     // The client's address is kept where no node has to answer for another.
-    let outcome = scene.ask("outside", node_port(&service, 2, 0));
+    let outcome = scene.ask_surely("outside", node_port(&service, 2, 0));
     let seen = outcome.answer().map(|answer| answer.seen_client.ip());
     assert_eq!(seen, Some(lab::outside_address(model::Family::V4)));
     // Pods and nodes reach it by their own node, wherever the endpoint is.
@@ -373,7 +373,7 @@ fn balanced_from_pods(scene: &Scene<'_>) {
     scene.client("client", "node-1");
     scene.reaches("client", at, &["pod1"]);
     let own = scene.get("pods/client")["status"]["podIP"].as_str().map(str::to_owned);
-    let outcome = scene.ask("client", at);
+    let outcome = scene.ask_surely("client", at);
     assert_eq!(outcome.answer().map(|it| it.seen_client.ip().to_string()), own);
 }
 

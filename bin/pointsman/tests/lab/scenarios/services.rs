@@ -119,7 +119,7 @@ fn source_ip(scene: &Scene<'_>) {
         let own = scene.get(&format!("pods/{client}"));
         let at = cluster_ip(&service, 80);
         scene.reaches(client, at, &["server"]);
-        let outcome = scene.ask(client, at);
+        let outcome = scene.ask_surely(client, at);
         let seen = outcome.answer().map(|answer| answer.seen_client.ip().to_string());
         assert_eq!(seen.as_deref(), Some(text(&own, "/status/podIP")), "{client}");
     }
