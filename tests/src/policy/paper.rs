@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use explain::nftables::trace_policy;
 use explain::policy::PolicyPacket;
+use explain::trace_iptables_policy;
 use model::{Host, HostAddress};
 use plan::policy::PolicyIntent;
-use render::nftables;
+use render::{iptables, nftables};
 
 use crate::of_policies;
 
@@ -15,6 +16,7 @@ use crate::of_policies;
 pub(super) struct Paper {
     /// The plan.
     pub(super) intent: PolicyIntent,
+    iptables: iptables::Ruleset,
     nftables: nftables::Ruleset,
     host: Host,
 }
@@ -24,9 +26,11 @@ impl Paper {
     pub(super) fn of(intent: PolicyIntent, own: IpAddr) -> Self {
         let options = nftables::Options::default();
         let nftables = of_policies(nftables::policy::part(&intent, &options), options);
+        let policy = iptables::policy::policy(&intent, &iptables::Options::default());
+        let iptables = iptables::Ruleset { policy, ..iptables::Ruleset::default() };
         let own = HostAddress { address: own, interface: "eth0".into() };
         let host = Host { addresses: BTreeSet::from([own]), conntrack_be_liberal: false };
-        Self { intent, nftables, host }
+        Self { intent, iptables, nftables, host }
     }
 
     /// Holds the rules to what must become of a packet.
@@ -34,5 +38,7 @@ impl Paper {
         let walked = trace_policy(&self.nftables, &self.host, packet).unwrap();
         let steps: Vec<&String> = walked.steps.iter().map(|step| &step.rule).collect();
         assert_eq!(walked.passes, passes, "nftables: {packet:?}: {steps:#?}");
+        let walked = trace_iptables_policy(&self.iptables, packet).unwrap();
+        assert_eq!(walked.passes, passes, "iptables: {packet:?}: {:#?}", walked.steps);
     }
 }

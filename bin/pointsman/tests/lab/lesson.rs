@@ -11,6 +11,7 @@ fn every_command_of_the_readme_answers_as_it_says() {
         "$ kubectl apply -f my-service.yaml\nservice/my-service created",
         "$ kubectl expose deployment my-app --type=NodePort --port=80 --target-port=8080\n",
         "iptables -t nat -L -n -v | grep my-service\n",
+        "curl: (28) ",
         "curl: (7) Failed to connect to my-service port 80",
     ] {
         assert!(said.contains(command), "the lesson lacks {command:?}:\n{said}");

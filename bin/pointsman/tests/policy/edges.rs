@@ -219,3 +219,8 @@ fn play(mode: &'static str) {
 fn edges_with_real_packets_in_nftables_mode() {
     play("nftables");
 }
+
+#[test]
+fn edges_with_real_packets_in_iptables_mode() {
+    play("iptables");
+}

@@ -1,5 +1,5 @@
 //! Policies with real packets: two nodes, each with an agent of its own, hold the truth tables of
-//! the upstream suites and a sample of generated cases, all at once.
+//! the upstream suites and a sample of generated cases, all at once, in both modes.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -48,4 +48,9 @@ fn play(mode: &'static str) {
 #[test]
 fn tables_with_real_packets_in_nftables_mode() {
     play("nftables");
+}
+
+#[test]
+fn tables_with_real_packets_in_iptables_mode() {
+    play("iptables");
 }
