@@ -18,6 +18,7 @@ pub(super) struct Agent {
 /// What `run` and `render` are told alike.
 fn arguments(command: &mut Command, world: &World) {
     command.args(["--node", NODE, "--cluster-cidr", "10.77.0.0/16"]);
+    command.args(["--proxy-mode", world.mode().word()]);
     command.args(["--nodeport-addresses", "10.9.0.0/24,10.200.0.0/16"]);
     command.arg("--manifests").arg(world.folder()).stdin(Stdio::null());
 }

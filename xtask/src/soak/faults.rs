@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Mode;
 use super::world::Dice;
 
 /// One fault.
@@ -36,8 +37,18 @@ const FLUSHES: [&str; 7] = [
     "nft flush ruleset",
 ];
 
+const TABLE_FLUSHES: [&str; 6] = [
+    "nft flush ruleset",
+    "nft delete table ip pointsman",
+    "nft flush table ip pointsman",
+    "nft flush table ip6 pointsman",
+    "nft flush map ip pointsman service-ips",
+    "nft flush chain ip pointsman services",
+];
+
 /// Chooses faults, and counts them.
 pub(super) struct Faults {
+    flushing: &'static [&'static str],
     dice: Dice,
     kills: u32,
     addresses: u32,
@@ -46,9 +57,13 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(mode: Mode, seed: u64) -> Self {
         let dice = Dice::new(seed ^ 0x0fa0_17f5);
-        Self { dice, kills: 0, addresses: 0, strangers: 0, flushes: 0 }
+        let flushing: &[&str] = match mode {
+            Mode::Iptables => &FLUSHES,
+            Mode::Nftables => &TABLE_FLUSHES,
+        };
+        Self { flushing, dice, kills: 0, addresses: 0, strangers: 0, flushes: 0 }
     }
 
     pub(super) fn choose(&mut self, kill: bool) -> Fault {
@@ -56,7 +71,7 @@ impl Faults {
             0 | 1 if kill => (&mut self.kills, Fault::Kill),
             0..=2 => (&mut self.addresses, Fault::Address),
             3 => (&mut self.strangers, Fault::Stranger(self.dice.one_of(&STRANGERS))),
-            _ => (&mut self.flushes, Fault::Flush(self.dice.one_of(&FLUSHES))),
+            _ => (&mut self.flushes, Fault::Flush(self.dice.one_of(self.flushing))),
         };
         *count += 1;
         fault

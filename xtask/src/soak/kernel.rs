@@ -8,25 +8,40 @@ use anyhow::{Context, Result, bail};
 
 use super::agent::Agent;
 use super::world::World;
+use super::{Mode, tables};
 
 /// The rules of our chains and the jumps to them, by table and chain.
 type Rules = BTreeMap<String, Vec<String>>;
 
 /// Waits until the kernel holds what `pointsman render` prints; tells how long that took.
 pub(super) fn settle(agent: &Agent, world: &World, patience: Duration) -> Result<Duration> {
-    let families = [("ipv4", "iptables-save"), ("ipv6", "ip6tables-save")];
-    let mut wanted = Vec::new();
-    for (family, _) in families {
-        wanted.push(ours(&agent.render(world, family)?));
+    let texts = [agent.render(world, "ipv4")?, agent.render(world, "ipv6")?];
+    match world.mode() {
+        Mode::Iptables => {
+            let tools = ["iptables-save", "ip6tables-save"];
+            let wanted = texts.map(|text| ours(&text));
+            wait(patience, || {
+                let mut differences = Vec::new();
+                for (tool, wanted) in tools.iter().zip(&wanted) {
+                    let output = world.node()?.command(tool).output();
+                    let saved = output.with_context(|| format!("cannot start {tool}"))?.stdout;
+                    differences.extend(difference(wanted, &ours(&String::from_utf8_lossy(&saved))));
+                }
+                Ok(differences)
+            })
+        }
+        Mode::Nftables => {
+            let wanted = tables::loaded(&texts.concat())?;
+            wait(patience, || Ok(tables::difference(&wanted, &tables::listed(world.node()?)?)))
+        }
     }
+}
+
+/// Waits until nothing differs.
+fn wait(patience: Duration, differences: impl Fn() -> Result<Vec<String>>) -> Result<Duration> {
     let start = Instant::now();
     loop {
-        let mut differences = Vec::new();
-        for ((_, tool), wanted) in families.iter().zip(&wanted) {
-            let output = world.node()?.command(tool).output();
-            let saved = output.with_context(|| format!("cannot start {tool}"))?.stdout;
-            differences.extend(difference(wanted, &ours(&String::from_utf8_lossy(&saved))));
-        }
+        let differences = differences()?;
         let took = start.elapsed();
         if differences.is_empty() {
             return Ok(took);

@@ -8,6 +8,7 @@ mod agent;
 mod clients;
 mod faults;
 mod kernel;
+mod tables;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -42,9 +43,31 @@ const JUDGED: Duration = Duration::from_secs(240);
 /// How far the memory at the end may be from the memory before, in percent.
 const FLAT: f64 = 5.0;
 
+/// Which rules the agent writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// Chains that iptables lists
+    Iptables,
+    /// A table that nft lists
+    Nftables,
+}
+
+impl Mode {
+    /// As the program and this one are told it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
+}
+
 /// What to do and for how long.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct SoakArguments {
+    /// Which rules
+    #[arg(long, value_enum, default_value_t = Mode::Iptables)]
+    pub(crate) mode: Mode,
     /// How long
     #[arg(long, default_value_t = 30.0, value_name = "MINUTES")]
     pub(crate) minutes: f64,
@@ -58,14 +81,14 @@ pub(crate) struct SoakArguments {
 
 /// Builds what is missing, then goes on in a sandbox.
 pub(crate) fn run(arguments: &SoakArguments) -> Result<ExitCode> {
-    let SoakArguments { minutes, seed, pointsman } = arguments;
+    let SoakArguments { mode, minutes, seed, pointsman } = arguments;
     let seed = seed.unwrap_or_else(|| std::process::id().into());
     ensure!(
         *minutes > 0.0 && *minutes <= 24.0 * 60.0,
         "--minutes must be above 0 and at most 1440"
     );
     if let Some(program) = pointsman.as_ref().filter(|_| lab::sandbox::inside()) {
-        let soak = Soak::start(program, seed)?;
+        let soak = Soak::start(program, *mode, seed)?;
         soak.last(Duration::from_secs_f64(minutes * 60.0))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -75,7 +98,8 @@ pub(crate) fn run(arguments: &SoakArguments) -> Result<ExitCode> {
         .canonicalize()
         .with_context(|| format!("there is no program {}", program.display()))?;
     let mut again = lab::sandbox::reexec(["soak", "--pointsman"])?;
-    again.arg(program).arg(format!("--minutes={minutes}")).arg(format!("--seed={seed}"));
+    again.arg(program).arg(format!("--mode={}", mode.word()));
+    again.arg(format!("--minutes={minutes}")).arg(format!("--seed={seed}"));
     let status = lab::sandbox::status(&mut again)?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1).into())
 }
@@ -93,11 +117,11 @@ struct Soak {
 }
 
 impl Soak {
-    fn start(program: &Path, seed: u64) -> Result<Self> {
-        println!("seed {seed}");
-        let world = World::create(Path::new(HOME), seed)?;
+    fn start(program: &Path, mode: Mode, seed: u64) -> Result<Self> {
+        println!("mode {}, seed {seed}", mode.word());
+        let world = World::create(Path::new(HOME), mode, seed)?;
         let agent = Agent::start(program, &world, Path::new(HOME))?;
-        let faults = Faults::new(seed);
+        let faults = Faults::new(mode, seed);
         kernel::settle(&agent, &world, SETTLE).context("after the first start")?;
         let clients = Clients::start(&world)?;
         Ok(Self {

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, ensure};
 use lab::{Lab, Namespace, OUTSIDE, Server, node_address, pod_address};
 use model::{Family, Protocol};
 
+use super::Mode;
+
 /// The one node.
 pub(super) const NODE: &str = "alpha";
 /// Pods that answer on port 8080 as long as the soak lasts.
@@ -46,6 +48,7 @@ impl Dice {
 
 /// The cluster and its node.
 pub(super) struct World {
+    mode: Mode,
     lab: Lab,
     folder: PathBuf,
     dice: Dice,
@@ -63,7 +66,7 @@ fn pod_ip(pod: usize) -> IpAddr {
 
 impl World {
     /// Builds the network and writes the first manifests.
-    pub(super) fn create(home: &Path, seed: u64) -> Result<Self> {
+    pub(super) fn create(home: &Path, mode: Mode, seed: u64) -> Result<Self> {
         let mut builder = Lab::star([NODE]).pod(CLIENT, NODE, [pod_address(1, 100, Family::V4)]);
         for pod in 0..PODS {
             builder = builder.pod(format!("pod-{pod}"), NODE, [pod_ip(pod)]);
@@ -79,12 +82,17 @@ impl World {
         let addresses = (1..=3u8).map(|n| (IpAddr::from([10, 200, 0, n]), false)).collect();
         let (dice, present) = (Dice::new(seed), BTreeMap::new());
         let mut world =
-            Self { lab, folder, dice, present, addresses, events: 0, _servers: servers };
+            Self { mode, lab, folder, dice, present, addresses, events: 0, _servers: servers };
         world.write_node()?;
         for number in 0..STEADY {
             world.write_service(number)?;
         }
         Ok(world)
+    }
+
+    /// Which rules the agent writes.
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
     }
 
     pub(super) fn folder(&self) -> &Path {
