@@ -8,9 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_saphyr::{Error as YamlError, Spanned};
+use serde_json::value::RawValue;
+use serde_saphyr::Error as YamlError;
 
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,7 +95,7 @@ fn read_json(file: &Arc<str>, bytes: &[u8], found: &mut Found) {
             Ok(value) => {
                 let text = &bytes[start..values.byte_offset()];
                 let shift = line_at(bytes, start) - 1;
-                let lines = std::str::from_utf8(text).map(item_lines).unwrap_or_default();
+                let lines = std::str::from_utf8(text).map(json_item_lines).unwrap_or_default();
                 let lines: Vec<_> = lines.into_iter().map(|line| line + shift).collect();
                 found.take(value, place, &lines);
             }
@@ -175,7 +175,7 @@ impl Document<'_> {
             Fault { place: Place { line, ..place.clone() }, message }
         })?;
         let value = yaml(text).map_err(|error| self.fault(&error, &place))?;
-        let lines = value.get("items").map(|_| item_lines(text)).unwrap_or_default();
+        let lines = value.get("items").map(|_| yaml_item_lines(text)).unwrap_or_default();
         let lines: Vec<_> = lines.into_iter().map(|line| line + self.first_line - 1).collect();
         found.take(value, place, &lines);
         Ok(())
@@ -217,16 +217,45 @@ fn options(length: usize) -> serde_saphyr::Options {
     }
 }
 
-/// The lines on which the entries of `items` start, from 1; empty where they cannot be told.
-fn item_lines(text: &str) -> Vec<usize> {
+/// The lines on which the entries of `items` start in JSON, from 1; empty where they cannot be told.
+fn json_item_lines(text: &str) -> Vec<usize> {
     #[derive(Deserialize)]
-    struct Items {
-        #[serde(default)]
-        items: Vec<Spanned<IgnoredAny>>,
+    struct Items<'t> {
+        #[serde(borrow, default)]
+        items: Vec<&'t RawValue>,
     }
-    let items = serde_saphyr::from_str_with_options::<Items>(text, options(text.len()));
-    let items = items.map_or_else(|_| Vec::new(), |list| list.items);
-    items.iter().map(|item| usize::try_from(item.referenced.line()).unwrap_or(1)).collect()
+    let list = serde_json::from_str::<Items<'_>>(text);
+    let items = list.map_or_else(|_| Vec::new(), |list| list.items);
+    // Each entry is a piece of the text.
+    let offset = |item: &&RawValue| item.get().as_ptr().addr() - text.as_ptr().addr();
+    items.iter().map(|item| line_at(text.as_bytes(), offset(item))).collect()
+}
+
+/// The same for YAML in block style, as lists are written; in flow style they cannot be told.
+fn yaml_item_lines(text: &str) -> Vec<usize> {
+    let mut lines = (1..).zip(text.lines());
+    if !lines.any(|(_, line)| line.strip_prefix("items:").is_some_and(is_blank_or_comment)) {
+        return Vec::new();
+    }
+    let content = lines.filter(|(_, line)| !is_blank_or_comment(line));
+    let indented = content.map(|(number, line)| {
+        let rest = line.trim_start_matches(' ');
+        (number, line.len() - rest.len(), rest)
+    });
+    let is_entry = |rest: &str| rest == "-" || rest.starts_with("- ");
+    let mut depth = None;
+    let entries = indented.map_while(|(number, indent, rest)| {
+        let of_items = *depth.get_or_insert(indent);
+        let entry = is_entry(rest) && indent == of_items;
+        // Another key of the list ends it.
+        (entry || indent > of_items).then_some((number, entry))
+    });
+    entries.filter(|(_, entry)| *entry).map(|(number, _)| number).collect()
+}
+
+fn is_blank_or_comment(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || text.starts_with('#')
 }
 
 impl Found {
