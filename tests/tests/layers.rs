@@ -159,6 +159,21 @@ fn render_names_no_object_and_plan_no_chain() {
     }
 }
 
+/// A clock that is set back must not make anything look fresh, late or never due: what is decided is
+/// decided by the steady clock, and the other one is read where a time is shown, and nowhere else.
+#[test]
+fn the_wall_clock_is_read_to_be_shown() {
+    const SHOWN: [&str; 2] = ["views/health/src/moment.rs", "pipeline/intake/src/api/events.rs"];
+    const READ: [&str; 3] = ["SystemTime::now", "Timestamp::now", "Zoned::now"];
+    let of_node = |source: &Source| {
+        ["pipeline/", "views/", "bin/"].iter().any(|part| source.name().starts_with(part))
+    };
+    let reads = |source: &Source| READ.iter().any(|call| source.code().contains(call));
+    let sources = all_sources().into_iter().filter(|source| of_node(source) && reads(source));
+    let found: BTreeSet<String> = sources.map(|source| source.name()).collect();
+    assert_eq!(found, SHOWN.map(String::from).into(), "where the wall clock is read");
+}
+
 #[test]
 fn files_and_functions_are_short() {
     let mut wrong = Vec::new();

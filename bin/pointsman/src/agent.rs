@@ -396,4 +396,4 @@ impl<D: Dataplane> Agent<D> {
 }
 
 #[cfg(test)]
-mod faults;
+mod fault_tests;

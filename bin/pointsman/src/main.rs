@@ -27,6 +27,7 @@ mod reload;
 mod repair;
 mod startup;
 mod terminal;
+mod traffic;
 mod triggers;
 mod tuning;
 mod views;

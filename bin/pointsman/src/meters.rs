@@ -2,27 +2,36 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use health::metrics::{ConntrackTable, Metrics};
+use health::metrics::{ConntrackTable, Metrics, Mode};
 use render::iptables::names::NFACCT_COUNTERS;
 use sync::conntrack::Conntrack;
+use sync::table::Nftables;
 use tracing::debug;
 
-/// The time between two readings.
+use crate::traffic::Sums;
+
+/// The least time between two readings.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How much of the time reading may take, as a divisor: there may be many Services.
+const SHARE: u32 = 100;
 
 /// Reads in a thread of its own, for as long as the process lives.
 ///
 /// # Errors
 /// What the system says if it gives no thread.
-pub(crate) fn start(metrics: Arc<Metrics>) -> std::io::Result<()> {
+pub(crate) fn start(metrics: Arc<Metrics>, mode: Mode) -> std::io::Result<()> {
     let read = move || {
-        let mut conntrack = None;
+        let (mut conntrack, mut table, mut sums) = (None, None, Sums::default());
         loop {
+            let start = Instant::now();
             read_conntrack(&mut conntrack, &metrics);
-            read_counters(&metrics);
-            thread::sleep(INTERVAL);
+            match mode {
+                Mode::Iptables => read_counters(&metrics),
+                Mode::Nftables => read_traffic(&mut table, &mut sums, &metrics),
+            }
+            thread::sleep(INTERVAL.max(start.elapsed() * SHARE));
         }
     };
     thread::Builder::new().name("meters".into()).spawn(read).map(drop)
@@ -51,6 +60,22 @@ fn read_conntrack(open: &mut Option<Conntrack>, metrics: &Metrics) {
             metrics.conntrack_table(table);
         }
         Err(error) => debug!("{error}; the metrics of connection tracking stay as they are"),
+    }
+}
+
+/// Connections to each Service; the kernel is asked anew after a failure.
+fn read_traffic(open: &mut Option<Nftables>, sums: &mut Sums, metrics: &Metrics) {
+    let mut read = || -> Result<Nftables, sync::Error> {
+        let mut kernel = match open.take() {
+            Some(kernel) => kernel,
+            None => Nftables::open()?,
+        };
+        metrics.service_traffic(sums.read(&mut kernel)?);
+        Ok(kernel)
+    };
+    match read() {
+        Ok(kernel) => *open = Some(kernel),
+        Err(error) => debug!("{error}; connections to Services stay as they were counted"),
     }
 }
 

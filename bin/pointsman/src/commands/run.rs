@@ -162,9 +162,11 @@ fn report(
     } else {
         (None, None)
     };
-    let health = HealthView::start(node, serving(meant)?, sink)?;
+    let serving = serving(meant)?;
+    let mode = serving.mode;
+    let health = HealthView::start(node, serving, sink)?;
     let handle = health.served();
-    meters::start(handle.metrics()).context("the kernel's counters cannot be followed")?;
+    meters::start(handle.metrics(), mode).context("the kernel's counters cannot be followed")?;
     // A connection that died is replaced after the first silence; that may take as long again as two
     // thirds of it.
     let stale = arguments.silence() * 5 / 3;

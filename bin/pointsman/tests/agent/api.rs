@@ -25,6 +25,10 @@ pub(crate) enum Gate {
     Silent,
     /// Connections end at once.
     Shut,
+    /// They reach the API, but what it says comes in drops.
+    Slow,
+    /// Each is answered by what no server of HTTP says.
+    Garbage,
     /// Each is answered by this HTTP status and Status object.
     Answer(u16, &'static str),
 }
@@ -170,13 +174,18 @@ fn endpoints_of(addresses: &[&str]) -> Value {
 /// Does with one connection what the gate says.
 fn pass(mut client: TcpStream, behind: SocketAddr, gate: &Mutex<State>, now: &Gate) {
     match now {
-        Gate::Open => {
+        Gate::Open | Gate::Slow => {
             let mut server = TcpStream::connect(behind).unwrap();
             let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             std::thread::scope(|scope| {
                 scope.spawn(|| carry(&mut from, &mut to, gate));
                 carry(&mut server, &mut client, gate);
             });
+        }
+        Gate::Garbage => {
+            let _ = client.read(&mut [0; 4096]);
+            let _ = client.write_all(b"\0\x16\x03 {]\r\n<html>\r\n\r\n");
+            let _ = client.shutdown(Shutdown::Both);
         }
         // The clone that the gate keeps leaves it open.
         Gate::Silent => {}
@@ -213,11 +222,16 @@ fn from_the_future(bytes: &mut [u8]) {
 fn carry(from: &mut TcpStream, to: &mut TcpStream, gate: &Mutex<State>) {
     let mut bytes = [0; 65536];
     loop {
-        let read = from.read(&mut bytes).unwrap_or(0);
+        let slow = gate.lock().unwrap().0 == Gate::Slow;
+        let most = if slow { 64 } else { bytes.len() };
+        let read = from.read(&mut bytes[..most]).unwrap_or(0);
         if gate.lock().unwrap().0 == Gate::Silent {
             return;
         }
         from_the_future(&mut bytes[..read]);
+        if slow {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         if read == 0 || to.write_all(&bytes[..read]).is_err() {
             let _ = to.shutdown(Shutdown::Both);
             return;

@@ -4,6 +4,7 @@
 use nix::sys::signal::Signal;
 
 use crate::api::{Api, Gate};
+use crate::meters::scrape;
 use crate::stage::{Running, Stage, said};
 
 struct Fault {
@@ -61,6 +62,9 @@ fn survives(fault: &Fault) {
     });
     let told = status(&stage);
     assert!(told.contains("watch-stale") && told.contains(fault.words), "{told}");
+    let series = scrape(&stage);
+    assert_eq!(series["pointsman_not_ready{reason=\"watch-stale\"}"], 1.0);
+    assert!(series["pointsman_watch_last_event_age_seconds{kind=\"EndpointSlice\"}"] > 2.0);
     assert_eq!(rules(&stage), before, "the kernel goes on as it was");
     assert_eq!(stage.ask().as_deref(), Some("my-app-1"));
     assert!(agent.0.try_wait().unwrap().is_none(), "the agent goes on");
@@ -91,6 +95,30 @@ fn an_api_with_an_error_of_its_own() {
 #[test]
 fn an_api_that_has_forgotten_the_version() {
     survives(&Fault { gate: Gate::Answer(410, "Expired"), words: "410" });
+}
+
+#[test]
+fn an_api_that_asks_for_rest() {
+    survives(&Fault { gate: Gate::Answer(429, "TooManyRequests"), words: "429" });
+}
+
+#[test]
+fn an_api_that_speaks_no_http() {
+    survives(&Fault { gate: Gate::Garbage, words: "cannot be reached" });
+}
+
+/// As long as something comes, it is waited for.
+#[test]
+fn an_api_whose_words_come_in_drops_is_followed() {
+    let stage = Stage::new();
+    let api = Api::start(&stage.lab);
+    api.create_my_service(&["10.77.1.4"]);
+    let _agent = start(&stage, &api);
+    stage.until("my-service answers", |stage| stage.ask().is_some());
+    api.turn(Gate::Slow);
+    api.set_endpoints(&["10.77.1.5"]);
+    stage.until("the new endpoint answers", |stage| stage.ask().as_deref() == Some("my-app-2"));
+    kernel_holds_the_plan(&stage, &api);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::api::{Api, Gate};
 use crate::stage::{Running, Stage, my_service};
 
 /// Every series of `/metrics` with its value.
-fn scrape(stage: &Stage) -> BTreeMap<String, f64> {
+pub(crate) fn scrape(stage: &Stage) -> BTreeMap<String, f64> {
     let text = stage.tool("curl --silent --max-time 5 http://127.0.0.1:10249/metrics");
     let series = text.lines().filter(|line| !line.starts_with('#'));
     let pairs = series.filter_map(|line| line.rsplit_once(' '));

@@ -101,3 +101,17 @@ fn switching_the_mode_under_a_stream_of_connections_loses_none() {
     assert!(asked > 100, "only {asked} connections were tried");
     assert_eq!(lost, 0, "of {asked} connections");
 }
+
+#[test]
+fn connections_to_services_are_counted() {
+    const SERIES: &str =
+        "pointsman_service_connections_total{namespace=\"default\",service=\"my-service\"}";
+    let stage = Stage::new();
+    let _running = Running::start(agent(&stage, "nftables"));
+    stage.until("my-service answers", |stage| stage.ask().is_some());
+    let asked = 1 + (0..6).filter(|_| stage.ask().is_some()).count();
+    // They are read each ten seconds.
+    stage.until("all are counted", |stage| {
+        crate::meters::scrape(stage).get(SERIES).copied() >= Some(asked as f64)
+    });
+}

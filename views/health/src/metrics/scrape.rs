@@ -192,7 +192,7 @@ fn write_traffic(encoder: &mut DescriptorEncoder<'_>, traffic: &ServiceTraffic) 
     counter(
         encoder,
         "pointsman_service_bytes",
-        "Bytes counted on the way to a Service",
+        "Bytes of the packets that began connections to a Service",
         services().map(|(labels, traffic)| (labels, traffic.bytes as f64)),
     )?;
     let others = traffic.others();
@@ -205,7 +205,7 @@ fn write_traffic(encoder: &mut DescriptorEncoder<'_>, traffic: &ServiceTraffic) 
     counter(
         encoder,
         "pointsman_other_services_bytes",
-        "Bytes counted on the way to all Services without series of their own",
+        "Bytes of the packets that began connections to all Services without series of their own",
         [(vec![], others.bytes as f64)],
     )?;
     gauge(

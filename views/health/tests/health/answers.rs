@@ -20,6 +20,11 @@ impl Clock {
         Self(Moment { steady: Instant::now(), wall })
     }
 
+    /// Somebody sets the clock that people read back.
+    fn set_back(&mut self, seconds: u64) {
+        self.0.wall -= Duration::from_secs(seconds);
+    }
+
     fn after(&mut self, seconds: u64) -> Moment {
         let step = Duration::from_secs(seconds);
         self.0 = Moment { steady: self.0.steady + step, wall: self.0.wall + step };
@@ -313,4 +318,29 @@ fn service_answers() {
     assert_eq!((late.code, &body(&late)["serviceProxyHealthy"]), (503, &json!(false)));
     assert_eq!(late.headers[1].1, "3");
     assert_eq!(ask(&status, Family::V6, 3, now).code, 200);
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nothing_look_late_or_fresh() {
+    let mut clock = Clock::new();
+    let mut status = status(&clock);
+    let watch = Watch {
+        connected: true,
+        listed: true,
+        last_event: Some(clock.0.steady),
+        ..Watch::default()
+    };
+    status.watch("Service", watch);
+    Family::ALL.into_iter().for_each(|family| status.synced(family, clock.after(1)));
+    clock.set_back(86_400);
+    status.queued(Family::V4, clock.after(1));
+    // Nothing is late yet, and what waits too long is late though the clock says yesterday.
+    codes(&status, clock.after(50), [200, 200]);
+    codes(&status, clock.after(20), [503, 503]);
+    assert!(words(&status, clock.0).contains(&"sync-late"), "{:?}", words(&status, clock.0));
+    status.synced(Family::V4, clock.after(1));
+    codes(&status, clock.0, [200, 200]);
+    // A watch that says nothing grows old by the steady clock.
+    let now = clock.after(400);
+    assert!(words(&status, now).contains(&"watch-stale"), "{:?}", words(&status, now));
 }
