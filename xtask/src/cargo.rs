@@ -51,6 +51,22 @@ pub(crate) fn pointsman() -> Result<PathBuf> {
     Ok(program)
 }
 
+/// The most bytes that the program may have as it is shipped: it lies on every node.
+const LARGEST: u64 = 10_000_000;
+
+/// Builds what the image ships, and fails if it is too large.
+pub(crate) fn size() -> Result<ExitCode> {
+    run(&["build", "--release", "--locked", "--package", "pointsman", "--no-default-features"])?;
+    let own = std::env::current_exe().context("cannot find this program's own file")?;
+    let target = own.parent().and_then(Path::parent).context("this program lies in no target")?;
+    let program = target.join("release").join("pointsman");
+    let bytes = std::fs::metadata(&program)
+        .with_context(|| format!("cargo has not put pointsman at {}", program.display()))?
+        .len();
+    println!("{}: {bytes} bytes, of {LARGEST} at most", program.display());
+    Ok(if bytes <= LARGEST { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// Renders all cases anew and says which files differ from the committed ones.
 pub(crate) fn bless() -> Result<ExitCode> {
     run(&["test", "--package", "pointsman-tests", "--no-run"])?;

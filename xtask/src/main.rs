@@ -44,6 +44,9 @@ enum Task {
     /// Random events and faults for a long time: nothing diverges, leaks or loses a connection
     #[command(after_help = SOAK_HELP)]
     Soak(soak::SoakArguments),
+    /// Build the program as the image ships it, and fail if it is larger than it may be
+    #[command(after_help = "Example:\n  cargo xtask size")]
+    Size,
     /// What a change must pass: format, clippy, documentation, tests
     #[command(after_help = "Example:\n  cargo xtask check")]
     Check,
@@ -106,6 +109,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Bless => cargo::bless(),
         Task::Bench { arguments } => cargo::bench(&arguments),
         Task::Soak(arguments) => soak::run(&arguments),
+        Task::Size => cargo::size(),
         Task::Check => cargo::check(),
     }
 }
