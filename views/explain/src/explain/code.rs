@@ -191,7 +191,7 @@ codes! {
     /// A rule of somebody else decides otherwise.
     ForeignRule:
         "the packet meets the other's rule, whatever ours say",
-        "change the rule that is named; pointsman trace shows it at work";
+        "change the rule that is named; nft monitor trace shows it at work";
     /// This host does not forward packets.
     ForwardingOff:
         "packets for Pods are dropped where they would be forwarded",

@@ -66,5 +66,5 @@ fn flow(flow: &FlowFound) -> String {
 fn other_chain(chain: &ForeignChain) -> String {
     let ForeignChain { name, at, can, .. } = chain;
     let can: Vec<&str> = can.iter().copied().collect();
-    format!("others: chain {name} ({at}) may {}; pointsman trace shows it", can.join(" or "))
+    format!("others: chain {name} ({at}) may {}; nft monitor trace shows it", can.join(" or "))
 }
