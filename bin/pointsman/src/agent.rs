@@ -5,6 +5,7 @@
 //! somebody else changed our rules.
 
 mod inputs;
+mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,6 +126,7 @@ impl<D: Dataplane> Agent<D> {
             mut denied,
             mut asked,
         } = inputs;
+        let mut glance = look::glances();
         loop {
             let wake = self.retry.unwrap_or_else(|| self.repair.next());
             tokio::select! {
@@ -139,6 +141,7 @@ impl<D: Dataplane> Agent<D> {
                     self.tell(&packet);
                     continue;
                 }
+                _ = glance.tick() => if !self.look() { continue },
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
             if self.complete {
@@ -264,18 +267,8 @@ impl<D: Dataplane> Agent<D> {
     /// Somebody else changed something in nf_tables.
     fn hear(&mut self, heard: &Heard) {
         let Some(accepted) = &self.accepted else { return };
-        match self.dataplane.touched(heard, accepted) {
-            Ok(None) => {}
-            Ok(Some(what)) => {
-                warn!("{what}; comparing with the kernel");
-                self.deed.get_or_insert(what);
-                self.repair.suspect();
-            }
-            Err(error) => {
-                warn!("{error}; comparing with the kernel, for somebody changed something");
-                self.repair.suspect();
-            }
-        }
+        let touched = self.dataplane.touched(heard, accepted);
+        self.suspect(touched);
     }
 
     /// What is known now, at the price of a reference each.

@@ -211,6 +211,10 @@ impl Dataplane for IptablesDataplane {
         Ok(vec![self.kernel.socket().port()?])
     }
 
+    fn unannounced(&mut self) -> Result<Option<String>, sync::Error> {
+        self.kernel.disturbed_sets()
+    }
+
     fn touched(&mut self, heard: &Heard, accepted: &Intent) -> Result<Option<String>, sync::Error> {
         if heard.overrun {
             return Ok(Some("others changed more than could be heard".into()));

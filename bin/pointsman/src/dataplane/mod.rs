@@ -71,6 +71,12 @@ pub(crate) trait Dataplane {
     /// What the system says.
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error>;
 
+    /// Whether somebody changed something of ours that the kernel announces to nobody; says what.
+    /// Asked time and again, so it is cheap.
+    fn unannounced(&mut self) -> Result<Option<String>, sync::Error> {
+        Ok(None)
+    }
+
     /// Whether something that others changed is ours, or leads to what is ours; says what.
     fn touched(&mut self, heard: &Heard, accepted: &Intent) -> Result<Option<String>, sync::Error>;
 }

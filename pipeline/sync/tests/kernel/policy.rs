@@ -1,9 +1,14 @@
 //! Policies: what the kernel and the real tools `iptables` and `ipset` make of them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Change, Cluster, Family};
+use model::{
+    Change, Cluster, Demand, Family, LabelSelector, NamespacedName, Namespaces, NetworkPolicy,
+    Peer, Peers, Pod, PodSelection, PolicyAction, PolicyPort, PolicyRule, Ports, Protocol,
+    Requirement,
+};
 use plan::policy::PolicyChanges;
 use plan::{Config, Planner, PolicyOptions};
 use proptest::strategy::{Strategy, ValueTree};
@@ -186,4 +191,169 @@ fn what_differs_leads_to_the_same() {
         assert_eq!(sh("ipset list -n"), "", "no set is left");
         assert!(!sh("iptables-save; ip6tables-save").contains("PM-"), "no chain is left");
     });
+}
+
+/// Sets that others empty or destroy are noticed by their count, and made whole.
+#[test]
+fn a_set_that_somebody_emptied_is_filled_again() {
+    within(|| {
+        let (mut node, mut kernel) = (Node1::new(), Iptables::open().unwrap());
+        node.take(vec![pods(40), isolate("a", Some("b"))]);
+        node.reconcile(&mut kernel);
+        assert_eq!(kernel.disturbed_sets().unwrap(), None);
+        let before = saved_sets();
+        for script in [
+            "ipset flush PM-INGRESS-4",
+            "ipset add PM-INGRESS-4 10.200.0.1",
+            "ipset list -n | grep PM-PODS- | head -1 | xargs ipset flush",
+        ] {
+            sh(script);
+            assert!(kernel.disturbed_sets().unwrap().is_some(), "{script}");
+            assert!(node.reconcile(&mut kernel) > 0, "{script}");
+            assert_eq!(saved_sets(), before, "{script}");
+            assert_settled(&mut node, &mut kernel);
+        }
+        sh("ipset create foreign hash:ip");
+        assert_eq!(kernel.disturbed_sets().unwrap(), None, "sets of others are theirs");
+    });
+}
+
+/// What accepts stands behind what judges, whoever puts it there anew.
+#[test]
+fn the_jump_to_policies_stays_ahead_of_what_accepts() {
+    within(|| {
+        let (mut node, mut kernel) = (Node1::new(), Iptables::open().unwrap());
+        node.take(vec![pods(4), isolate("a", None)]);
+        node.reconcile(&mut kernel);
+        let forward = || sh("iptables -S FORWARD");
+        let first = |text: &str| text.lines().nth(1).unwrap().to_owned();
+        assert!(first(&forward()).ends_with("-j PM-FORWARD"), "{}", forward());
+        let before = forward();
+        // A jump of kube-proxy's that is lost comes back behind.
+        sh(
+            "iptables -D FORWARD -m comment --comment 'kubernetes forwarding rules' -j KUBE-FORWARD",
+        );
+        assert!(node.reconcile(&mut kernel) > 0);
+        assert!(first(&forward()).ends_with("-j PM-FORWARD"), "{}", forward());
+        // One that somebody puts ahead is overtaken.
+        sh("iptables -I FORWARD -j KUBE-FORWARD");
+        assert!(node.reconcile(&mut kernel) > 0);
+        assert!(first(&forward()).ends_with("-j PM-FORWARD"), "{}", forward());
+        assert_eq!(forward().matches("PM-FORWARD").count(), 1);
+        sh("iptables -D FORWARD -j KUBE-FORWARD; iptables -D FORWARD -j PM-FORWARD || true");
+        node.reconcile(&mut kernel);
+        assert_eq!(forward().lines().count(), before.lines().count());
+        // Somebody else's rule ahead is theirs.
+        sh("iptables -I FORWARD -i cni0 -j ACCEPT");
+        assert_eq!(node.reconcile(&mut kernel), 0);
+    });
+}
+
+#[test]
+fn cleaning_up_leaves_no_chain_and_no_set() {
+    within(|| {
+        let (mut node, mut kernel) = (Node1::new(), Iptables::open().unwrap());
+        sh("ipset create foreign hash:ip");
+        node.take(vec![pods(20), isolate("a", Some("b"))]);
+        node.reconcile(&mut kernel);
+        let cleaned = sync::iptables::remove().unwrap();
+        assert!(cleaned.kept.is_empty() && cleaned.kept_sets.is_empty(), "{cleaned}");
+        assert!(!cleaned.sets.is_empty());
+        assert_eq!(sh("ipset list -n"), "foreign\n");
+        assert!(!sh("iptables-save").contains("PM-"));
+    });
+}
+
+/// What one Pod costs does not depend on how many there are.
+#[test]
+fn one_pod_among_ten_thousand_takes_few_messages() {
+    within(|| {
+        let (mut node, mut kernel) = (Node1::new(), Iptables::open().unwrap());
+        let mut policies: Vec<Change> =
+            (0..1000).map(|number| isolate_by(&format!("p{number}"), number)).collect();
+        policies.push(pods(10_000));
+        node.take(policies);
+        node.reconcile(&mut kernel);
+        let sets = node.wanted().policy.sets;
+        let members: usize = sets.values().map(|set| set.members().count()).sum();
+        assert!(members > 10_000, "{members} elements");
+        // Of a class with others on the node; on another node; and the only one of its class here,
+        // whose ten policies' rules come and go with it.
+        for (number, most) in [(5, 20), (9_999, 20), (60, 20 + 11)] {
+            for change in [Change::PodGone(name(number)), Change::Pod(pod(number))] {
+                let changes = node.take(vec![change]);
+                let messages = node.write(&mut kernel, &changes);
+                assert!((1..=most).contains(&messages), "{messages} messages for Pod {number}");
+            }
+        }
+        let mut other = Iptables::open().unwrap();
+        assert_eq!(other.reconcile(&node.wanted()).unwrap().messages, 0, "nothing differs");
+    });
+}
+
+fn name(number: usize) -> NamespacedName {
+    NamespacedName::new("shop", format!("pod-{number}"))
+}
+
+/// The first 150 Pods run on the node; each has one of a hundred labels, and one of two.
+fn pod(number: usize) -> Pod {
+    let text = format!("10.{}.{}.{}", 100 + number / 60_000, number / 250 % 250, number % 250 + 1);
+    let group = format!("g{}", number % 100);
+    let pairs =
+        [("app", if number.is_multiple_of(2) { "a" } else { "b" }), ("group", group.as_str())];
+    Pod {
+        name: name(number),
+        uid: text.as_str().into(),
+        labels: pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
+        ips: vec![text.parse().unwrap()].into(),
+        node: Some(if number < 150 { "alpha" } else { "beta" }.into()),
+        host_network: false,
+        finished: false,
+        deleting: false,
+        ports: Vec::new().into(),
+        started: Some(1),
+        created: None,
+    }
+}
+
+fn pods(count: usize) -> Change {
+    Change::Pods((0..count).map(pod).collect())
+}
+
+fn labelled(key: &str, value: &str) -> LabelSelector {
+    let values: Arc<[Arc<str>]> = vec![Arc::from(value)].into();
+    LabelSelector::new([Requirement { key: key.into(), demand: Demand::In(values) }])
+}
+
+/// Pods of an app are reached by those of another alone, or by nobody.
+fn isolate(app: &str, by: Option<&str>) -> Change {
+    let rule = by.map(|by| accept(labelled("app", by)));
+    Change::NetworkPolicy(NetworkPolicy {
+        name: NamespacedName::new("shop", "isolate"),
+        pods: labelled("app", app),
+        ingress: Some(rule.into_iter().collect()),
+        egress: None,
+    })
+}
+
+/// One of a thousand policies.
+fn isolate_by(policy: &str, number: usize) -> Change {
+    Change::NetworkPolicy(NetworkPolicy {
+        name: NamespacedName::new("shop", policy),
+        pods: labelled("group", &format!("g{}", number % 100)),
+        ingress: Some(vec![accept(labelled("group", &format!("g{}", number * 7 % 100)))]),
+        egress: None,
+    })
+}
+
+fn accept(pods: LabelSelector) -> PolicyRule {
+    let namespaces = Namespaces::Named("shop".into());
+    let port = PolicyPort::Range { protocol: Protocol::Tcp, first: 80, last: 80 };
+    PolicyRule {
+        name: None,
+        action: PolicyAction::Accept,
+        peers: Peers::AnyOf(vec![Peer::Pods(PodSelection { namespaces, pods })]),
+        ports: Ports::AnyOf(vec![port]),
+        closed: false,
+    }
 }
