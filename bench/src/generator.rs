@@ -39,16 +39,17 @@ fn address(base: [u8; 4], offset: u32) -> IpAddr {
 }
 
 fn service(number: u32) -> Service {
+    let port = ServicePort {
+        name: "http".into(),
+        protocol: Protocol::Tcp,
+        port: 80,
+        target_port: None,
+        node_port: None,
+    };
     Service {
         cluster_ips: vec![address([10, 96, 0, 1], number)],
         ip_families: vec![Family::V4],
-        ports: vec![ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            target_port: None,
-            node_port: None,
-        }],
+        ports: vec![port],
         ..Service::new(name(number))
     }
 }

@@ -91,20 +91,17 @@ impl Path {
         let (intent, options) = (self.planner.intent(), self.options);
         let services = intent.servers.keys().cloned().map(Owner::Service);
         let owners: BTreeSet<Owner> = services.chain([Owner::Node]).collect();
+        let mut uses = Uses::default();
         let written = self.kernel.reconcile_parts(&options, &mut |take| {
             for owner in &owners {
                 if let Ok(Some(part)) = part(intent, owner, &options) {
+                    uses.gain(&part);
                     take(owner, &part);
                 }
             }
         })?;
         ensure!(written.refused.is_empty(), "the kernel refused {:?}", written.refused);
-        self.uses = Uses::default();
-        for owner in &owners {
-            let part = part(intent, owner, &options)?;
-            let change = render::nftables::diff(&self.uses, [(None, part.as_ref())]);
-            self.uses.advance(&change);
-        }
+        self.uses = uses;
         self.accepted = intent.servers.clone();
         let (messages, bytes, batches) = (written.messages, written.bytes, written.batches);
         Ok(Done { messages, bytes, batches, ours })

@@ -15,7 +15,7 @@ use anyhow::Result;
 use intake::Delivery;
 use intake::api::PolicyDecision;
 use model::{Change, Cluster, Family, NamespacedName, Owner};
-use plan::policy::{PolicyChanges, PolicyIntent};
+use plan::policy::PolicyChanges;
 use plan::{Config, Intent, Planner};
 use sync::nflog::Logged;
 use sync::watch::Heard;
@@ -23,7 +23,6 @@ use tokio::sync::watch;
 use tracing::{debug, error, info, warn};
 
 pub(crate) use self::inputs::{Inputs, Order};
-use crate::accepted::accept;
 use crate::asked::Snapshot;
 use crate::dataplane::{Dataplane, Outcome};
 use crate::denied::Denied;
@@ -32,6 +31,7 @@ use crate::flows::StaleFlows;
 use crate::left_out::LeftOut;
 use crate::pace::{Backoff, Complaint};
 use crate::repair::{Cause, Repair};
+use crate::totals::{self, Totals};
 use crate::triggers::triggers;
 use crate::views::{Changes, Synced, View};
 
@@ -52,6 +52,8 @@ pub(crate) struct Agent<D> {
     /// What the kernel holds, but for the policies: they are written by what differs. `None` before
     /// the first write and after a failed one.
     accepted: Option<Intent>,
+    /// How much that is.
+    totals: Totals,
     /// Owners whose rules the kernel would not take, and why. They are tried again when they change,
     /// and now and then.
     refused: BTreeMap<Owner, String>,
@@ -93,6 +95,7 @@ impl<D: Dataplane> Agent<D> {
             pending: BTreeSet::new(),
             unwritten: BTreeSet::new(),
             accepted: None,
+            totals: Totals::default(),
             refused: BTreeMap::new(),
             repair: Repair::new(Instant::now()),
             deed: None,
@@ -283,9 +286,8 @@ impl<D: Dataplane> Agent<D> {
         let mut concerned = std::mem::take(&mut self.pending);
         let policy = self.plan(&concerned);
         let compare = self.repair.due(start);
-        let idle = self.unwritten.is_empty() && policy.is_empty();
-        let idle = idle && concerned.is_empty() && compare.is_none();
-        if idle && self.accepted.is_some() {
+        let idle = self.unwritten.is_empty() && policy.is_empty() && concerned.is_empty();
+        if idle && compare.is_none() && self.accepted.is_some() {
             return Ok(());
         }
         let policy_refused = self.refused.keys().any(|owner| matches!(owner, Owner::Policy(_)));
@@ -324,6 +326,7 @@ impl<D: Dataplane> Agent<D> {
         let synced = Synced {
             cluster: &self.cluster,
             intent,
+            totals: self.totals,
             owners: &concerned,
             outcome: &outcome,
             refused: &self.refused,
@@ -344,7 +347,8 @@ impl<D: Dataplane> Agent<D> {
     fn plan(&mut self, concerned: &BTreeSet<Owner>) -> PolicyChanges {
         self.views.iter_mut().for_each(|view| view.known(&self.cluster, concerned));
         self.unwritten.extend(self.planner.update(&self.cluster, concerned));
-        if let Some(notices) = self.left_out.update(self.planner.notices()) {
+        let differ = self.planner.take_notices_differ();
+        if let Some(notices) = self.left_out.update(differ, self.planner.notices()) {
             self.views.iter_mut().for_each(|view| view.left_out(notices));
         }
         self.planner.take_policy_changes()
@@ -356,17 +360,12 @@ impl<D: Dataplane> Agent<D> {
         // Taken out first: if the write fails, nothing counts as accepted any more.
         let (outcome, mut accepted) = match self.accepted.take() {
             Some(accepted) => {
-                let outcome = self.dataplane.apply(&accepted, next, &self.unwritten, policy)?;
-                (outcome, accepted)
+                (self.dataplane.apply(&accepted, next, &self.unwritten, policy)?, accepted)
             }
             None => {
                 self.unwritten.extend(next.servers.keys().cloned().map(Owner::Service));
-                let nothing = Intent {
-                    node: next.node.clone(),
-                    servers: BTreeMap::new(),
-                    policy: PolicyIntent::default(),
-                };
-                (self.dataplane.reconcile(next)?, nothing)
+                self.totals = Totals::default();
+                (self.dataplane.reconcile(next)?, totals::nothing(next))
             }
         };
         let now: BTreeMap<Owner, String> =
@@ -376,7 +375,7 @@ impl<D: Dataplane> Agent<D> {
             error!(?owner, "the kernel refused this owner's rules, all others are in place: {why}");
         }
         for owner in self.unwritten.iter().filter(|owner| !now.contains_key(*owner)) {
-            accept(&mut accepted, next, owner);
+            self.totals.accept(&mut accepted, next, owner);
         }
         if full {
             self.refused.clear();
@@ -388,5 +387,7 @@ impl<D: Dataplane> Agent<D> {
     }
 }
 
+#[cfg(test)]
+mod costs;
 #[cfg(test)]
 mod fault_tests;

@@ -12,6 +12,8 @@ pub(crate) struct LeftOut {
     /// By object: a newer word on an object replaces the older one.
     unreadable: BTreeMap<ObjectRef, BTreeSet<Notice>>,
     said: BTreeSet<Notice>,
+    /// Whether `unreadable` is another than when `said` was made.
+    differs: bool,
 }
 
 impl LeftOut {
@@ -19,21 +21,32 @@ impl LeftOut {
     pub(crate) fn take(&mut self, delivery: &Delivery) {
         for change in &delivery.changes {
             match about(change) {
-                About::Object(object) => drop(self.unreadable.remove(&object)),
-                About::Kind(kind) => self.unreadable.retain(|object, _| object.kind != kind),
+                About::Object(object) => {
+                    self.differs |= self.unreadable.remove(&object).is_some();
+                }
+                About::Kind(kind) => {
+                    self.differs = true;
+                    self.unreadable.retain(|object, _| object.kind != kind);
+                }
                 About::Nothing => {}
             }
         }
         for notice in &delivery.notices {
+            self.differs = true;
             self.unreadable.entry(notice.object.clone()).or_default().insert(notice.clone());
         }
     }
 
     /// All of it, with what the plan says, if that is not what it was before. What is new is named.
+    /// `plan` is looked at only if it `differs` from last time, or something else does.
     pub(crate) fn update<'a>(
         &mut self,
+        differs: bool,
         plan: impl Iterator<Item = &'a Notice>,
     ) -> Option<&BTreeSet<Notice>> {
+        if !std::mem::take(&mut self.differs) && !differs {
+            return None;
+        }
         let unreadable = self.unreadable.values().flatten().cloned();
         let now: BTreeSet<Notice> = unreadable.chain(plan.cloned()).collect();
         if now == self.said {
@@ -99,20 +112,25 @@ mod tests {
         }
     }
 
+    fn unlooked_at() -> impl Iterator<Item = &'static Notice> {
+        std::iter::from_fn(|| panic!("nothing differs, and yet every notice is looked at"))
+    }
+
     #[test]
     fn a_newer_word_on_an_object_replaces_the_older() {
         let mut left_out = LeftOut::default();
         let gone = |name: &str| Change::ServiceGone(NamespacedName::new("ns", name));
         let bad = Delivery { notices: vec![notice("ns/a"), notice("ns/b")], ..Delivery::default() };
         left_out.take(&bad);
-        assert_eq!(left_out.update([].iter()).map(BTreeSet::len), Some(2));
-        assert_eq!(left_out.update([].iter()), None, "nothing new to say");
+        assert_eq!(left_out.update(false, [].iter()).map(BTreeSet::len), Some(2));
+        assert_eq!(left_out.update(false, [].iter()), None, "nothing new to say");
         left_out.take(&Delivery { changes: vec![gone("a")], ..Delivery::default() });
-        assert_eq!(left_out.update([].iter()).map(BTreeSet::len), Some(1));
+        assert_eq!(left_out.update(false, [].iter()).map(BTreeSet::len), Some(1));
         let of_plan = [notice("ns/c")];
-        assert_eq!(left_out.update(of_plan.iter()).map(BTreeSet::len), Some(2));
+        assert_eq!(left_out.update(true, of_plan.iter()).map(BTreeSet::len), Some(2));
+        assert_eq!(left_out.update(false, unlooked_at()), None);
         let list = Delivery { changes: vec![Change::Services(vec![])], ..Delivery::default() };
         left_out.take(&list);
-        assert_eq!(left_out.update([].iter()).map(BTreeSet::len), Some(0));
+        assert_eq!(left_out.update(false, [].iter()).map(BTreeSet::len), Some(0));
     }
 }

@@ -1,7 +1,6 @@
 //! The `pointsman` program: parses what was said, runs one command, and turns its end into an exit
 //! code. The only crate that wires the stages of the path together.
 
-mod accepted;
 mod agent;
 mod asked;
 mod cli;
@@ -27,6 +26,7 @@ mod reload;
 mod repair;
 mod startup;
 mod terminal;
+mod totals;
 mod traffic;
 mod triggers;
 mod tuning;

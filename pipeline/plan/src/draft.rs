@@ -157,6 +157,9 @@ pub(crate) fn reuse(new: &mut Draft, old: &Draft) {
         new.servers = old.servers.clone();
         return;
     }
+    if old.servers.is_empty() {
+        return;
+    }
     let mut servers: Vec<VirtualServer> = new.servers.to_vec();
     for server in &mut servers {
         let same =

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -58,37 +59,66 @@ pub(crate) fn endpoints<'a>(
     family: Family,
 ) -> Vec<Candidate<'a>> {
     let mut all: Vec<Candidate<'a>> = mentions(slices, port, protocol, family)
-        .into_iter()
-        .filter_map(|(address, same)| {
-            Some(Candidate { address, endpoint: decide(&same)?.endpoint })
+        .chunk_by(|(one, _), (other, _)| one == other)
+        .filter_map(|same| {
+            let (address, _) = *same.first()?;
+            Some(Candidate { address, endpoint: decide(same)?.endpoint })
         })
         .collect();
-    all.sort_by_cached_key(|candidate| candidate.address.to_string());
+    all.sort_by_cached_key(|candidate| Text::of(candidate.address));
     all
 }
 
-/// Every mention of an address and port that counts at all.
+/// The text of an address and port, in an order that is the text's: shorter ones end in zeros, which
+/// no text has. Nothing is allocated for it, as there is one for each endpoint of the cluster.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Text {
+    bytes: [u8; Self::LENGTH],
+    length: usize,
+}
+
+impl Text {
+    /// As long as IPv6 addresses get: eight groups with their colons, brackets and the port. No
+    /// endpoint has a scope.
+    const LENGTH: usize = 48;
+
+    fn of(address: SocketAddr) -> Self {
+        let mut text = Self { bytes: [0; Self::LENGTH], length: 0 };
+        // What would not fit would be cut off, and order nothing.
+        let _ = write!(text, "{address}");
+        text
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length + part.len();
+        let place = self.bytes.get_mut(self.length..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(part.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// Every mention of an address and port that counts at all, in the order of the addresses.
 fn mentions<'a>(
     slices: &[&'a EndpointSlice],
     port: &str,
     protocol: Protocol,
     family: Family,
-) -> BTreeMap<SocketAddr, Vec<Mention<'a>>> {
-    let mut mentions: BTreeMap<SocketAddr, Vec<Mention<'a>>> = BTreeMap::new();
+) -> Vec<(SocketAddr, Mention<'a>)> {
+    let mut mentions: Vec<(SocketAddr, Mention<'a>)> = Vec::new();
     for slice in slices.iter().filter(|slice| slice.address_type == AddressType::Ip(family)) {
         for number in numbers(slice, port, protocol) {
             for (position, endpoint) in slice.endpoints.iter().enumerate() {
                 if is_usable(endpoint.address, family) {
                     let address = SocketAddr::new(endpoint.address, number);
-                    mentions.entry(address).or_default().push(Mention {
-                        slice,
-                        position,
-                        endpoint,
-                    });
+                    mentions.push((address, Mention { slice, position, endpoint }));
                 }
             }
         }
     }
+    mentions.sort_by_key(|(address, _)| *address);
     mentions
 }
 
@@ -108,20 +138,24 @@ pub(crate) fn speakers<'a>(
     protocol: Protocol,
     family: Family,
 ) -> BTreeMap<SocketAddr, (&'a EndpointSlice, usize)> {
-    let all = mentions(slices, port, protocol, family).into_iter();
-    all.filter_map(|(address, same)| {
-        let winner = decide(&same)?;
-        Some((address, (winner.slice, winner.position)))
-    })
-    .collect()
+    let all = mentions(slices, port, protocol, family);
+    all.chunk_by(|(one, _), (other, _)| one == other)
+        .filter_map(|same| {
+            let ((address, _), winner) = (same.first()?, decide(same)?);
+            Some((*address, (winner.slice, winner.position)))
+        })
+        .collect()
 }
 
 /// Whom to believe of several mentions of one address: first the newest word about each Pod, then
 /// the best of the Pods. In two steps, for pairwise comparison alone would go round in circles.
-fn decide<'a>(mentions: &[Mention<'a>]) -> Option<Mention<'a>> {
+fn decide<'a>(mentions: &[(SocketAddr, Mention<'a>)]) -> Option<Mention<'a>> {
+    if let [(_, only)] = mentions {
+        return Some(*only);
+    }
     let mut pods: BTreeMap<&str, Mention<'a>> = BTreeMap::new();
     let mut all = Vec::with_capacity(mentions.len());
-    for mention in mentions {
+    for (_, mention) in mentions {
         match mention.endpoint.target_uid.as_deref().filter(|uid| !uid.is_empty()) {
             None => all.push(*mention),
             Some(uid) => {

@@ -49,6 +49,10 @@ pub struct Planner {
     node_notices: Vec<Notice>,
     /// What each Service lost to others, where it lost anything.
     losses: BTreeMap<NamespacedName, Vec<Notice>>,
+    /// Services whose own draft leaves something out.
+    faulty: BTreeSet<NamespacedName>,
+    /// Whether the notices may be others than when somebody last asked.
+    notices_differ: bool,
     policy: PolicyPlanner,
 }
 
@@ -72,6 +76,8 @@ impl Planner {
             claims: Claims::default(),
             node_notices,
             losses: BTreeMap::new(),
+            faulty: BTreeSet::new(),
+            notices_differ: true,
             config,
         }
     }
@@ -84,6 +90,8 @@ impl Planner {
     pub fn update(&mut self, cluster: &Cluster, owners: &BTreeSet<Owner>) -> BTreeSet<Owner> {
         let intent = Arc::make_mut(&mut self.intent);
         self.policy.update(&mut intent.policy, cluster, owners);
+        let of_policies = owners.iter().any(|owner| matches!(owner, Owner::Policy(_)));
+        self.notices_differ |= of_policies;
         let mut changed = BTreeSet::new();
         let mut concerned: BTreeSet<NamespacedName> = owners
             .iter()
@@ -96,18 +104,12 @@ impl Planner {
             self.update_node(cluster, &mut changed, &mut concerned);
         }
         let mut touched = Touched::default();
-        let mut unsettled = BTreeSet::new();
-        for name in concerned {
-            if self.update_draft(cluster, &name, &mut touched) {
-                unsettled.insert(name);
-            }
-        }
+        concerned.retain(|name| self.update_draft(cluster, name, &mut touched));
+        let mut unsettled = concerned;
         unsettled.extend(self.claims.dragged_along(&touched));
-        for name in unsettled {
-            if self.settle(&name) {
-                changed.insert(Owner::Service(name));
-            }
-        }
+        let settled = unsettled.into_iter().filter(|name| self.settle(name));
+        // All at once: in order, that takes no comparison of names where there was nothing before.
+        changed.append(&mut settled.map(Owner::Service).collect());
         changed
     }
 
@@ -118,6 +120,7 @@ impl Planner {
         concerned: &mut BTreeSet<NamespacedName>,
     ) {
         let (node, notices) = node_intent(cluster, &self.config);
+        self.notices_differ |= self.node_notices != notices;
         self.node_notices = notices;
         if *self.intent.node != node {
             Arc::make_mut(&mut self.intent).node = Arc::new(node);
@@ -141,6 +144,14 @@ impl Planner {
         let old = self.drafts.remove(name).unwrap_or_default();
         reuse(&mut new, &old);
         let differs = new != old;
+        if new.notices != old.notices {
+            self.notices_differ = true;
+            if new.notices.is_empty() {
+                self.faulty.remove(name);
+            } else {
+                self.faulty.insert(name.clone());
+            }
+        }
         if differs {
             self.claims.withdraw(&old, touched);
             self.claims.enter(&new, touched);
@@ -160,11 +171,12 @@ impl Planner {
             (Some(draft), None) => (draft.servers.clone(), Vec::new()),
             (None, None) => (Arc::default(), Vec::new()),
         };
-        if losses.is_empty() {
-            self.losses.remove(name);
+        let lost_before = if losses.is_empty() {
+            self.losses.remove(name)
         } else {
-            self.losses.insert(name.clone(), losses);
-        }
+            self.losses.insert(name.clone(), losses)
+        };
+        self.notices_differ |= lost_before.as_ref() != self.losses.get(name);
         if self.intent.servers.get(name).map_or(&[][..], AsRef::as_ref) == servers.as_ref() {
             return false;
         }
@@ -193,16 +205,17 @@ impl Planner {
         self.policy.take_changes()
     }
 
+    /// Whether [`Planner::notices`] may say something else than at the last call of this. Most changes
+    /// leave it alone, so that nobody needs to look through the notices of a large cluster each time.
+    pub fn take_notices_differ(&mut self) -> bool {
+        std::mem::take(&mut self.notices_differ)
+    }
+
     /// Everything that is left out now: the node's, then each Service's, first what is wrong with it,
     /// then what it lost to others.
     pub fn notices(&self) -> impl Iterator<Item = &Notice> {
-        let services: BTreeSet<&NamespacedName> = self
-            .drafts
-            .iter()
-            .filter(|(_, draft)| !draft.notices.is_empty())
-            .map(|(name, _)| name)
-            .chain(self.losses.keys())
-            .collect();
+        let services: BTreeSet<&NamespacedName> =
+            self.faulty.iter().chain(self.losses.keys()).collect();
         let of_services = services.into_iter().flat_map(|name| {
             let own = self.drafts.get(name).into_iter().flat_map(|draft| &draft.notices);
             own.chain(self.losses.get(name).into_iter().flatten())

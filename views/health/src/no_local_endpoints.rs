@@ -19,6 +19,7 @@ pub struct Ports {
 pub struct NoLocalEndpoints {
     /// Services that count at all.
     services: BTreeMap<NamespacedName, PerFamily<Ports>>,
+    total: PerFamily<Ports>,
 }
 
 impl NoLocalEndpoints {
@@ -28,21 +29,26 @@ impl NoLocalEndpoints {
             let Owner::Service(name) = owner else { continue };
             let servers = intent.servers.get(name).map_or(&[][..], |servers| servers);
             let ports = PerFamily::of(|family| count(servers, family));
-            if ports == PerFamily::default() {
-                self.services.remove(name);
+            let before = if ports == PerFamily::default() {
+                self.services.remove(name)
             } else {
-                self.services.insert(name.clone(), ports);
-            }
+                self.services.insert(name.clone(), ports.clone())
+            };
+            let (total, before) = (&self.total, before.unwrap_or_default());
+            self.total = PerFamily::of(|family| {
+                let (total, before, now) = (total[family], before[family], ports[family]);
+                Ports {
+                    internal: total.internal - before.internal + now.internal,
+                    external: total.external - before.external + now.external,
+                }
+            });
         }
     }
 
     /// The sum over all Services.
     #[must_use]
     pub fn total(&self, family: Family) -> Ports {
-        self.services.values().fold(Ports::default(), |sum, ports| Ports {
-            internal: sum.internal + ports[family].internal,
-            external: sum.external + ports[family].external,
-        })
+        self.total[family]
     }
 }
 

@@ -1,8 +1,9 @@
 //! `pointsman top`: Services and endpoints by new connections a second.
 //!
-//! Services come from the counters of the maps that packets enter by: a map of type nat sees the
-//! first packet of each connection alone. Endpoints come from what connection tracking announces of
-//! new connections, for no map counts them.
+//! Services come from the counters of the map elements, or of the rules of iptables, that lead to
+//! them: chains of type nat see the first packet of each connection alone. Endpoints come from what
+//! connection tracking announces of new connections: no map counts them, and with iptables it would
+//! take to read as many chains as there are.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +16,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use model::{Family, Protocol};
 use nix::poll::PollTimeout;
+use render::iptables::{ChainId, Table, names};
 use render::nftables::Clients;
 use serde::Serialize;
 use sync::conntrack::{Announced, Entry};
+use sync::iptables::Reader;
 use sync::netlink::Wake;
 use sync::table::{FrontendCounter, Nftables};
 
@@ -53,7 +56,8 @@ struct ServiceCount {
     /// `namespace/name:port`.
     service: Arc<str>,
     new_per_second: f64,
-    /// Connections since the Service's elements are in the kernel.
+    /// Connections since the Service is in the kernel; in iptables mode, since its rule was last
+    /// written.
     connections: u64,
 }
 
@@ -68,13 +72,7 @@ struct EndpointCount {
 
 pub(crate) fn run(arguments: &TopArguments) -> Result<()> {
     let denied = "netfilter cannot be read (root, or CAP_NET_ADMIN in this network namespace)";
-    let mut kernel = Nftables::open().context(denied)?;
-    if !kernel.is_there()? {
-        bail!(
-            "there is no table `pointsman` in this network namespace: connections are counted in \
-             nftables mode alone (pointsman run --proxy-mode nftables)"
-        );
-    }
+    let mut kernel = Kernel::open().context(denied)?;
     let announced = Announced::open().context(denied)?;
     let silent = fs::read_to_string(EVENTS).is_ok_and(|value| value.trim() == "0");
     let keys = Keys::open()?;
@@ -113,8 +111,41 @@ struct Endpoints {
     complete: bool,
 }
 
+/// The rules of the mode that is in force.
+enum Kernel {
+    Nftables(Nftables),
+    Iptables(Reader),
+}
+
+impl Kernel {
+    fn open() -> Result<Self> {
+        let mut nftables = Nftables::open()?;
+        if nftables.is_there()? {
+            return Ok(Self::Nftables(nftables));
+        }
+        let mut iptables = Reader::open()?;
+        for family in Family::ALL {
+            let services = ChainId::new(family, Table::Nat, names::KUBE_SERVICES);
+            if !iptables.chain(&services)?.is_empty() {
+                return Ok(Self::Iptables(iptables));
+            }
+        }
+        bail!(
+            "there are no Services in this network namespace: neither a table `pointsman` of nftables \
+             mode nor rules in the chain KUBE-SERVICES (is `pointsman run` running here?)"
+        );
+    }
+
+    fn counters(&mut self, family: Family) -> Result<Vec<FrontendCounter>, sync::Error> {
+        match self {
+            Self::Nftables(kernel) => kernel.counters(family),
+            Self::Iptables(kernel) => kernel.counters(family),
+        }
+    }
+}
+
 struct Top {
-    kernel: Nftables,
+    kernel: Kernel,
     announced: Announced,
     /// Whether the kernel announces no connections.
     silent: bool,
@@ -160,7 +191,8 @@ impl Top {
         for (key, counter) in &new {
             let Some(service) = &counter.service else { continue };
             let before = self.counters.get(key).map_or(0, |before| before.packets);
-            // An element that was replaced counts from nothing again.
+            // A rule that was written anew counts from nothing again, as does a frontend that went
+            // and came back.
             let fresh = counter.packets.checked_sub(before).unwrap_or(counter.packets);
             let sums = services.entry(service.clone()).or_default();
             *sums = (sums.0 + fresh, sums.1 + counter.packets);
@@ -216,7 +248,7 @@ fn translated(entry: &Entry) -> Option<(Protocol, SocketAddr, SocketAddr)> {
     sent_on.then_some((flow.protocol, flow.destination, flow.answers_from))
 }
 
-fn counters(kernel: &mut Nftables) -> Result<BTreeMap<Key, FrontendCounter>> {
+fn counters(kernel: &mut Kernel) -> Result<BTreeMap<Key, FrontendCounter>> {
     let mut all = BTreeMap::new();
     for family in Family::ALL {
         for counter in kernel.counters(family)? {

@@ -31,24 +31,6 @@ impl NftablesDataplane {
         Self { kernel, options, uses, policy, others_due: true }
     }
 
-    /// What one owner contributes under an Intent; `None` where it asks for nothing.
-    fn part(&self, intent: &Intent, owner: &Owner) -> Result<Option<Part>, sync::Error> {
-        match owner {
-            Owner::Node => Ok(Some(render::nftables::node(&intent.node, &self.options))),
-            Owner::Service(name) => intent
-                .servers
-                .get(name)
-                .map(|servers| render::nftables::owner(&intent.node, servers, &self.options))
-                .transpose()
-                .map_err(|error| sync::Error::Unwritable {
-                    object: format!("Service {name}"),
-                    what: error.to_string(),
-                }),
-            // Not by owner, but by what the plan says that differs.
-            Owner::Policy(_) => Ok(None),
-        }
-    }
-
     /// New rules stand before old ones go: a packet always meets one of the two.
     fn remove_others(&mut self) {
         if !self.others_due {
@@ -72,40 +54,53 @@ impl NftablesDataplane {
     }
 }
 
+/// What one owner contributes under an Intent; `None` where it asks for nothing.
+fn part(intent: &Intent, owner: &Owner, options: &Options) -> Result<Option<Part>, sync::Error> {
+    match owner {
+        Owner::Node => Ok(Some(render::nftables::node(&intent.node, options))),
+        Owner::Service(name) => intent
+            .servers
+            .get(name)
+            .map(|servers| render::nftables::owner(&intent.node, servers, options))
+            .transpose()
+            .map_err(|error| sync::Error::Unwritable {
+                object: format!("Service {name}"),
+                what: error.to_string(),
+            }),
+        // Not by owner, but by what the plan says that differs.
+        Owner::Policy(_) => Ok(None),
+    }
+}
+
 impl Dataplane for NftablesDataplane {
     fn reconcile(&mut self, intent: &Intent) -> Result<Outcome, sync::Error> {
         let services = intent.servers.keys().cloned().map(Owner::Service);
         let owners: BTreeSet<Owner> = services.chain([Owner::Node]).collect();
         let mut unsayable: BTreeMap<Owner, sync::Error> = BTreeMap::new();
-        for owner in &owners {
-            if let Err(error) = self.part(intent, owner) {
-                unsayable.insert(owner.clone(), error);
-            }
-        }
-        let (options, mut kernel_refused) = (self.options, Vec::new());
-        // One owner's part at a time: all of them at once would be most of the agent's memory.
-        let sayable = || owners.iter().filter(|owner| !unsayable.contains_key(owner));
-        let part = |owner: &Owner| match owner {
-            Owner::Service(name) => intent
-                .servers
-                .get(name)
-                .and_then(|servers| render::nftables::owner(&intent.node, servers, &options).ok()),
-            _ => Some(render::nftables::node(&intent.node, &options)),
-        };
+        let (options, mut uses) = (self.options, Uses::default());
+        // One owner's part at a time, and once: all of them together would be most of the agent's
+        // memory, and to render them is a good part of the time.
         let written = self.kernel.reconcile_parts(&options, &mut |take| {
-            sayable().filter_map(|owner| Some((owner, part(owner)?))).for_each(|(owner, part)| {
-                take(owner, &part);
-            });
+            uses = Uses::default();
+            for owner in &owners {
+                match part(intent, owner, &options) {
+                    Ok(Some(part)) => {
+                        uses.gain(&part);
+                        take(owner, &part);
+                    }
+                    Ok(None) => {}
+                    Err(error) => drop(unsayable.insert(owner.clone(), error)),
+                }
+            }
             // Of the policies nothing can be left out: the rest would let through what they deny.
             policy::parts(&intent.policy, &options, &mut |part| take(&Owner::Node, part));
         })?;
-        kernel_refused.extend(written.refused.iter().map(|(owner, _)| owner.clone()));
-        self.uses = Uses::default();
-        for owner in sayable().filter(|owner| !kernel_refused.contains(owner)) {
-            let part = part(owner);
-            let change = diff(&self.uses, [(None, part.as_ref())]);
-            self.uses.advance(&change);
+        for (owner, _) in &written.refused {
+            if let Ok(Some(part)) = part(intent, owner, &options) {
+                uses.lose(&part);
+            }
         }
+        self.uses = uses;
         self.policy = Rendered::of(&intent.policy, &self.options);
         self.remove_others();
         let mut outcome = Outcome::from(written);
@@ -127,7 +122,8 @@ impl Dataplane for NftablesDataplane {
         let mut refused = Vec::new();
         let mut parts = Vec::new();
         for owner in owners {
-            match (self.part(accepted, owner), self.part(next, owner)) {
+            let of = |intent| part(intent, owner, &self.options);
+            match (of(accepted), of(next)) {
                 (Ok(old), Ok(new)) => parts.push((old, new)),
                 (_, Err(error)) | (Err(error), _) => refused.push((owner.clone(), error)),
             }

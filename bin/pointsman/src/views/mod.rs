@@ -17,6 +17,7 @@ use crate::dataplane::Outcome;
 use crate::denied::Denied;
 use crate::existing::Judged;
 use crate::flows::Forgotten;
+use crate::totals::Totals;
 use crate::triggers::Trigger;
 
 /// How many facts changed at once.
@@ -32,6 +33,8 @@ pub(crate) struct Changes {
 pub(crate) struct Synced<'a> {
     pub(crate) cluster: &'a Cluster,
     pub(crate) intent: &'a Intent,
+    /// How much `intent` has.
+    pub(crate) totals: Totals,
     /// Whose part may be different now.
     pub(crate) owners: &'a BTreeSet<Owner>,
     pub(crate) outcome: &'a Outcome,

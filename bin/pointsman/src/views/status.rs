@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{Changes, Synced, View};
+use crate::totals::Totals;
 
 /// The socket's abstract name.
 const NAME: &str = "pointsman/agent";
@@ -184,14 +185,9 @@ impl View for StatusView {
     }
 
     fn synced(&mut self, synced: &Synced<'_>) {
-        let servers = || synced.intent.servers.values().flat_map(|servers| servers.iter());
         let refused = synced.refused;
         let forgotten = synced.forgotten.ipv4.entries + synced.forgotten.ipv6.entries;
-        let (virtual_servers, backends) = (
-            servers().count(),
-            servers().map(|server| server.cluster.len().max(server.local.len())),
-        );
-        let backends = backends.sum();
+        let Totals { virtual_servers, backends } = synced.totals;
         self.change(|report| {
             report.last_write = Some(LastWrite {
                 at: Moment::now().rfc3339(),

@@ -43,7 +43,13 @@ fn number(count: &Value, rate: &Value) -> u64 {
 
 #[test]
 fn connections_are_counted_by_service_and_by_endpoint() {
-    let stage = routed("nftables");
+    for mode in ["nftables", "iptables"] {
+        counts_connections(mode);
+    }
+}
+
+fn counts_connections(mode: &str) {
+    let stage = routed(mode);
     assert!((0..5).all(|_| stage.ask().is_some()));
     let count = counted(&stage, 8, || assert!((0..30).all(|_| stage.ask().is_some())));
     let services = count["services"].as_array().unwrap();
@@ -107,13 +113,11 @@ fn it_goes_on_until_it_is_ended() {
 }
 
 #[test]
-fn without_a_table_of_ours_it_says_which_mode_counts() {
-    for stage in [Stage::new(), routed("iptables")] {
-        let output = top(&stage.lab).arg("--once").output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(said.contains("nftables mode") && said.contains("--proxy-mode"), "{said}");
-    }
+fn without_rules_of_either_mode_it_says_what_is_missing() {
+    let output = top(&Stage::new().lab).arg("--once").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("pointsman run") && said.contains("KUBE-SERVICES"), "{said}");
 }
 
 #[test]

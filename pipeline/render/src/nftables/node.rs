@@ -33,8 +33,12 @@ const SNAT: i32 = 100;
 pub fn node(node: &NodeIntent, options: &Options) -> Part {
     let mut part = Part::default();
     for family in Family::ALL {
-        let chains =
-            [source_ranges(), translation(family, node), stray(node), masquerading(options)];
+        let chains = [
+            source_ranges(),
+            translation(family, node),
+            stray(family, node),
+            masquerading(options),
+        ];
         for (name, chain) in chains.into_iter().flatten() {
             part.chains.insert(ChainId { family, name: Arc::from(name) }, chain);
         }
@@ -145,7 +149,11 @@ fn to_node(family: Family, accept: &NodePortAccept) -> Rule {
 
 /// The conditions under which a packet is not a Pod's.
 fn not_pod(local: &LocalTraffic) -> Rule {
-    let inverted = true;
+    by_origin(local, true)
+}
+
+/// The condition under which a packet is a Pod's, or (inverted) is not; none where that is unknown.
+fn by_origin(local: &LocalTraffic, inverted: bool) -> Rule {
     match local {
         LocalTraffic::Source(block) => {
             vec![Statement::Address { end: End::Source, inverted, block: *block }]
@@ -173,15 +181,14 @@ fn mark_unless_pod(part: &mut Part, family: Family, node: &NodeIntent, options: 
 ///
 /// A packet for this node to an address within the blocks is left alone, for somebody gave the node
 /// that address.
-fn stray(node: &NodeIntent) -> Chains {
+fn stray(family: Family, node: &NodeIntent) -> Chains {
     let reject = || vec![to(SetName::ClusterIps), Statement::Verdict(Verdict::Reject)];
     let drop = vec![to(SetName::ServiceCidrs), Statement::Verdict(Verdict::Drop)];
     let hook = |hook, rules| base(ChainType::Filter, hook, FILTER, rules);
     let new = |then: Rule| [vec![Statement::CtState(CtState::New)], then].concat();
     let mut forward = vec![new(vec![jump(names::STRAY)])];
     if node.drop_invalid {
-        let invalid = Statement::CtState(CtState::Invalid);
-        forward.push(vec![invalid, Statement::Verdict(Verdict::Drop)]);
+        forward.extend(invalid(&node.local_traffic[family]));
     }
     BTreeMap::from([
         (names::FILTER_INPUT, hook(Hook::Input, vec![new(reject())])),
@@ -189,6 +196,23 @@ fn stray(node: &NodeIntent) -> Chains {
         (names::FILTER_OUTPUT, hook(Hook::Output, vec![new(vec![jump(names::STRAY)])])),
         (names::STRAY, plain(vec![reject(), drop])),
     ])
+}
+
+/// Segments that connection tracking takes for no connection's keep their source: the answer of an
+/// endpoint would reach its client from an address that this never asked, and end the connection
+/// (kubernetes#74839). What may be such an answer is dropped: what comes from an endpoint of this node,
+/// and from a Pod, as far as Pods can be told. Others may take paths of which this node sees one
+/// direction alone, and are none of our business (kubernetes#94861).
+fn invalid(local: &LocalTraffic) -> Vec<Rule> {
+    let key = vec![Field::SourceAddress, Field::SourceAddress];
+    let endpoint = vec![Statement::In { key, inverted: false, set: SetName::Hairpin }];
+    let origins =
+        [endpoint, by_origin(local, false)].into_iter().filter(|origin| !origin.is_empty());
+    let drop = |origin: Rule| {
+        let (invalid, drop) = (CtState::Invalid, Verdict::Drop);
+        [vec![Statement::CtState(invalid)], origin, vec![Statement::Verdict(drop)]].concat()
+    };
+    origins.map(drop).collect()
 }
 
 /// A backend that is its own client, and what was marked on the way.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::{Cidr, Family};
 use plan::{
-    Frontend, FrontendKind, LocalTraffic, NodeIntent, PoolName, Refusal, Refuse, Route,
+    Frontend, FrontendKind, LocalTraffic, NodeIntent, PoolName, Refusal, Refuse, Route, Routes,
     VirtualServer,
 };
 
@@ -214,9 +214,20 @@ impl Writer<'_> {
         }
     }
 
+    /// Endpoints that may find themselves their own clients here. A Pod's packets are translated on
+    /// the node that it runs on, so those of other nodes are left out, unless Pods may come by a
+    /// frontend that other nodes' Pods reach as well, and are not masqueraded for that.
     fn hairpin(&mut self) {
         let server = self.server;
-        for backend in server.cluster.iter().chain(server.local.iter()) {
+        let unmasked =
+            |route| route == Route::Deliver { pool: PoolName::Cluster, masquerade: false };
+        let from_other_nodes = server.frontends.iter().any(|frontend| {
+            let Routes { pod, node, outside } = frontend.routes;
+            frontend.kind != FrontendKind::ClusterIP
+                && [pod, node, outside].map(unmasked).contains(&true)
+        });
+        let backends = server.cluster.iter().chain(server.local.iter());
+        for backend in backends.filter(|backend| backend.local || from_other_nodes) {
             let address = Value::Address(backend.address.ip());
             self.element(&SetName::Hairpin, vec![address, address], Data::Nothing, None);
         }

@@ -1,5 +1,6 @@
 //! Chains and elements by owner, and what differs between two states.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -142,14 +143,33 @@ impl Change {
 }
 
 impl Uses {
+    /// Counts the part of an owner that was not there before, where everything is rendered anew.
+    pub fn gain(&mut self, part: &Part) {
+        all_shared(part).for_each(|shared| self.count(shared, 1));
+    }
+
+    /// Takes that back, for an owner whose part the kernel refused.
+    pub fn lose(&mut self, part: &Part) {
+        all_shared(part).for_each(|shared| self.count(shared, -1));
+    }
+
+    fn count(&mut self, shared: Shared, by: i32) {
+        match self.counts.entry(shared) {
+            Entry::Vacant(vacant) if by != 0 => drop(vacant.insert(by)),
+            Entry::Vacant(_) => {}
+            Entry::Occupied(mut there) => {
+                *there.get_mut() += by;
+                if *there.get() == 0 {
+                    there.remove();
+                }
+            }
+        }
+    }
+
     /// Counts a change that the kernel took.
     pub fn advance(&mut self, change: &Change) {
         for (shared, by) in &change.counts {
-            let count = self.counts.entry(shared.clone()).or_default();
-            *count += by;
-            if *count == 0 {
-                self.counts.remove(shared);
-            }
+            self.count(shared.clone(), *by);
         }
     }
 
@@ -206,6 +226,12 @@ pub fn diff<'a>(
     change
 }
 
+/// What a part has of what others may have too.
+fn all_shared(part: &Part) -> impl Iterator<Item = Shared> {
+    let chains = part.chains.keys().map(|id| Shared::Chain(id.clone()));
+    chains.chain(part.elements.keys().filter_map(shared))
+}
+
 fn shared(id: &ElementId) -> Option<Shared> {
     match (&id.set, id.key.first()) {
         (SetName::ClusterIps, Some(Value::Address(address))) => Some(Shared::ClusterIp(*address)),
@@ -226,8 +252,7 @@ impl<'a> Side<'a> {
     fn take(&mut self, part: &'a Part) {
         self.chains.extend(&part.chains);
         self.elements.extend(&part.elements);
-        let chains = part.chains.keys().map(|id| Shared::Chain(id.clone()));
-        for shared in chains.chain(part.elements.keys().filter_map(shared)) {
+        for shared in all_shared(part) {
             *self.counts.entry(shared).or_default() += 1;
         }
     }

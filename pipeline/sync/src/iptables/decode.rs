@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
             }
             Expression::Mask(mask) => self.mask = Some(mask),
             Expression::Compare { inverted, value } => self.compare(inverted, value)?,
-            Expression::Counter => {}
+            Expression::Counter { .. } => {}
             Expression::Verdict(verdict) => {
                 self.rule.target = Some(match verdict {
                     Verdict::Accept => Target::Accept,

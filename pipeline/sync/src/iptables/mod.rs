@@ -8,6 +8,7 @@ mod align;
 mod batch;
 mod change;
 mod cleanup;
+mod counters;
 mod decode;
 mod encode;
 mod policy;

@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
+use model::Family;
 use render::iptables::{ChainId, Rule, Target};
 
-use super::{decode, probe, read};
+use super::{counters, decode, probe, read};
 use crate::Error;
 use crate::ipset;
 use crate::netlink::{SendBudget, Socket};
 use crate::nftables::RuleSeen;
+use crate::table::FrontendCounter;
 
 /// Reads the iptables of one network namespace; writes nothing and asks for nothing that only
 /// writing needs.
@@ -66,5 +68,14 @@ impl Reader {
             rules.push(Some(Rule::to(Target::Drop).comment("policy DROP")));
         }
         Ok(rules)
+    }
+
+    /// The counters of the rules by which packets reach a family's Services, in kube-proxy's chains:
+    /// one for each frontend that has endpoints. Empty where there are no such chains.
+    ///
+    /// # Errors
+    /// As [`Reader::chain`].
+    pub fn counters(&mut self, family: Family) -> Result<Vec<FrontendCounter>, Error> {
+        counters::counters(&mut self.socket, family)
     }
 }

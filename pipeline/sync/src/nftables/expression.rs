@@ -249,7 +249,12 @@ pub enum Expression<'a> {
         value: &'a [u8],
     },
     /// Counts.
-    Counter,
+    Counter {
+        /// Packets so far.
+        packets: u64,
+        /// Their bytes.
+        bytes: u64,
+    },
     /// Ends the rule.
     Verdict(Verdict<'a>),
     /// Goes on for so many packets a second.
@@ -329,7 +334,8 @@ fn read<'a>(name: &str, data: Attributes<'a>) -> Option<Expression<'a>> {
             };
             Expression::Compare { inverted, value: data.nested(3).get(VALUE)? }
         }
-        "counter" => Expression::Counter,
+        // NFTA_COUNTER_BYTES is 1, NFTA_COUNTER_PACKETS is 2.
+        "counter" => Expression::Counter { packets: data.be64(2)?, bytes: data.be64(1)? },
         "limit" => {
             let plain = data.be64(2)? == 1 && data.be32(4)? == 0 && data.be32(5)? == 0;
             let burst = data.be32(3).filter(|_| plain)?;

@@ -38,6 +38,12 @@ mod element {
     pub(super) const INTERVAL_END: u32 = 1;
 }
 
+/// `NFTA_COUNTER_…`
+mod counter {
+    pub(super) const BYTES: u16 = 1;
+    pub(super) const PACKETS: u16 = 2;
+}
+
 /// What a set or map is (`NFT_SET_…`).
 pub mod set_flags {
     /// Keys may be ranges.
@@ -101,7 +107,7 @@ pub struct Element<'a> {
     pub held: Held<'a>,
     /// What nft notes beside it.
     pub userdata: &'a [u8],
-    /// Packets and bytes, where it counts; not written.
+    /// Packets and bytes, where it counts; what a new one begins with, if not with nothing.
     pub counted: Option<(u64, u64)>,
 }
 
@@ -240,6 +246,15 @@ impl Element<'_> {
         if !self.userdata.is_empty() {
             out.raw(element::USERDATA, self.userdata);
         }
+        if let Some((packets, bytes)) = self.counted {
+            let expression = out.nest(element::EXPRESSION);
+            out.text(NAME, "counter");
+            let data = out.nest(DATA);
+            out.be64(counter::BYTES, bytes);
+            out.be64(counter::PACKETS, packets);
+            out.close(data);
+            out.close(expression);
+        }
         out.close(one);
     }
 }
@@ -294,8 +309,9 @@ pub fn read_elements<'a>(message: &Message<'a>) -> impl Iterator<Item = Element<
             ends_range: one.be32(element::FLAGS).unwrap_or_default() & element::INTERVAL_END != 0,
             held,
             userdata: one.get(element::USERDATA).unwrap_or_default(),
-            // NFTA_COUNTER_BYTES is 1, NFTA_COUNTER_PACKETS is 2.
-            counted: counter.and_then(|counter| Some((counter.be64(2)?, counter.be64(1)?))),
+            counted: counter.and_then(|counter| {
+                Some((counter.be64(counter::PACKETS)?, counter.be64(counter::BYTES)?))
+            }),
         })
     })
 }

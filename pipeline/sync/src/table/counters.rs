@@ -7,9 +7,11 @@ use model::{Family, Protocol};
 use render::nftables::{Clients, Place, SetName};
 
 use super::decode::ip;
+use super::difference::{Difference, SetDifference};
 use super::layout::address_length;
 use super::read;
 use super::rows::comment;
+use super::wanted::Wanted;
 use crate::Error;
 use crate::netlink::Socket;
 
@@ -59,6 +61,33 @@ pub(super) fn counters(socket: &mut Socket, family: Family) -> Result<Vec<Fronte
     }
     counters.sort();
     Ok(counters)
+}
+
+/// Reads what those elements have counted that are to be replaced, so that their successors count on:
+/// a Service's count does not start anew when it gets one endpoint more. What packets add between
+/// this and the replacement is lost.
+pub(super) fn carry_over(
+    socket: &mut Socket,
+    wanted: &Wanted,
+    difference: &mut Difference,
+) -> Result<(), Error> {
+    for (&family, difference) in &mut difference.families {
+        for (name, set) in &mut difference.sets {
+            let SetDifference { replace, counted, .. } = set;
+            let counts = name.declaration(0).counter;
+            let Some(rows) = wanted.sets.get(&(family, name.clone())) else { continue };
+            if !counts {
+                continue;
+            }
+            let set = name.to_string();
+            // One by one, for each answer is a message of its own, and the receive buffer may be small.
+            for &number in &*replace {
+                let found = read::counted(socket, family, &set, rows.row(number).keys)?;
+                counted.extend(found.map(|found| (number, found)));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn frontend(family: Family, place: Place, key: &[u8]) -> Option<(Option<IpAddr>, Protocol, u16)> {

@@ -57,6 +57,8 @@ pub(super) struct SetDifference {
     pub(super) add: Vec<u32>,
     /// Keys to take out, one behind the other.
     pub(super) gone: Vec<u8>,
+    /// Packets and bytes that elements to be replaced have counted, by the row that replaces them.
+    pub(super) counted: BTreeMap<u32, (u64, u64)>,
 }
 
 impl SetDifference {
@@ -244,6 +246,7 @@ impl Search<'_> {
         };
         if !rows.holds(&rows.row(number), element, self.words) {
             self.difference.replace.push(number);
+            self.difference.counted.extend(element.counted.map(|counted| (number, counted)));
         } else if let Some(found) = self.found.get_mut(number as usize) {
             *found = true;
         }

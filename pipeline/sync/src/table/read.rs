@@ -11,6 +11,7 @@ use render::nftables::{
 
 use super::decode::{self, ip};
 use super::layout::{WORD, length, number};
+use super::reader::absent;
 use super::rows::{Form, comment, previous};
 use crate::Error;
 use crate::netlink::{Encoder, Socket, read_u32};
@@ -185,6 +186,22 @@ pub(super) fn elements(
         take(&[&*low, &*high].concat(), &element);
     }
     Ok(())
+}
+
+/// What an element has counted, in packets and bytes; `None` if it is not there or does not count.
+pub(super) fn counted(
+    socket: &mut Socket,
+    family: Family,
+    set: &str,
+    key: &[u8],
+) -> Result<Option<(u64, u64)>, Error> {
+    let request = ask(family, |to, out| to.get_element(out, set, key));
+    let mut counted = None;
+    let asked = socket.request("look an element up", &request, |reply| {
+        counted = read_elements(reply).find_map(|element| element.counted);
+    });
+    absent(asked)?;
+    Ok(counted)
 }
 
 /// What our tables hold, in the words of the renderer.

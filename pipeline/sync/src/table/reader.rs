@@ -143,7 +143,7 @@ impl Reader {
 }
 
 /// What is not there is no failure.
-fn absent(asked: Result<(), Error>) -> Result<(), Error> {
+pub(super) fn absent(asked: Result<(), Error>) -> Result<(), Error> {
     match asked {
         Err(error) if error.number() == Some(libc::ENOENT) => Ok(()),
         asked => asked,

@@ -9,7 +9,7 @@ use super::difference::{Difference, TableState, compare};
 use super::outbox::{Blame, Extent, Failed, Outbox};
 use super::wanted::Wanted;
 use super::write::Writer;
-use super::{Nftables, Parts, Written, read};
+use super::{Nftables, Parts, Written, counters, read};
 use crate::Error;
 
 /// Writes what differs, leaving out those whose elements or chains the kernel does not take.
@@ -156,7 +156,10 @@ pub(super) fn apply(
     options: &Options,
     change: &Change,
 ) -> Result<Written, Error> {
-    let (wanted, difference) = Wanted::of_change(change, &nftables.features.families)?;
+    let (wanted, mut difference) = Wanted::of_change(change, &nftables.features.families)?;
+    if nftables.features.counters {
+        counters::carry_over(&mut nftables.socket, &wanted, &mut difference)?;
+    }
     let (written, sent) = send(nftables, options, &wanted, &difference);
     let out_of_step = |error: &Error| Error::OutOfStep { why: error.to_string() };
     match sent {

@@ -222,11 +222,13 @@ impl Rows {
         held && wanted == comment(element.userdata)
     }
 
-    /// Hands the elements that a row is to a function: two for a range of one field, else one.
+    /// Hands the elements that a row is to a function: two for a range of one field, else one. It
+    /// begins to count where `counted` ends.
     pub(super) fn elements(
         &self,
         row: &Row<'_>,
         words: &Words,
+        counted: Option<(u64, u64)>,
         take: &mut dyn FnMut(&Element<'_>),
     ) {
         let comment = words.comments.get(row.comment as usize);
@@ -240,7 +242,9 @@ impl Rows {
             (false, []) => Held::Nothing,
             (false, data) => Held::Value(data),
         };
-        keyed(self.form, row.keys, held, userdata, take);
+        keyed(self.form, row.keys, held, userdata, &mut |element| {
+            take(&Element { counted, ..*element });
+        });
     }
 }
 

@@ -7,7 +7,7 @@
 use model::Family;
 use render::nftables::{ChainId, Holds, SetName, names};
 
-use super::difference::{Difference, FamilyDifference, TableState};
+use super::difference::{Difference, FamilyDifference, SetDifference, TableState};
 use super::outbox::{Blame, Failed, Outbox};
 use super::read::{hook, to};
 use super::rows::{Form, NOBODY, Rows, Words, keyed};
@@ -121,39 +121,41 @@ impl Writer<'_, '_> {
             if removes_first(family, name) {
                 self.gone(family, name, &set.gone, apart)?;
             }
-            self.replace(family, name, rows, &set.replace)?;
-            self.add(family, name, rows, &set.add, apart)?;
+            self.replace(family, name, rows, set)?;
+            self.add(family, name, rows, &set.add, None, apart)?;
             self.outbox.boundary()?;
         }
         Ok(())
     }
 
-    /// Puts rows in the place of what is there under their keys.
+    /// Puts rows in the place of what is there under their keys, and lets them count on.
     fn replace(
         &mut self,
         family: Family,
         name: &SetName,
         rows: &Rows,
-        numbers: &[u32],
+        set: &SetDifference,
     ) -> Result<(), Failed> {
         let at_once = (self.outbox.limit() / 4 / ELEMENT_BYTES).clamp(1, REPLACED_AT_ONCE);
-        for numbers in numbers.chunks(at_once) {
+        for numbers in set.replace.chunks(at_once) {
             let keys: Vec<u8> =
                 numbers.iter().flat_map(|&number| rows.row(number).keys).copied().collect();
             self.gone(family, name, &keys, false)?;
-            self.add(family, name, rows, numbers, false)?;
+            self.add(family, name, rows, numbers, Some(set), false)?;
             self.outbox.boundary()?;
         }
         Ok(())
     }
 
-    /// Puts rows in; `apart` where they may come one after another.
+    /// Puts rows in; `apart` where they may come one after another. `replaced` knows what those that
+    /// were there have counted.
     fn add(
         &mut self,
         family: Family,
         name: &SetName,
         rows: &Rows,
         numbers: &[u32],
+        replaced: Option<&SetDifference>,
         apart: bool,
     ) -> Result<(), Failed> {
         let set = name.to_string();
@@ -178,7 +180,8 @@ impl Writer<'_, '_> {
                     }
                 }
                 let out = &mut *self.outbox.out;
-                rows.elements(&row, words, &mut |element| element.write(out));
+                let counted = replaced.and_then(|set| set.counted.get(&number).copied());
+                rows.elements(&row, words, counted, &mut |element| element.write(out));
             }
             open.end(self.outbox.out);
             if apart {

@@ -273,6 +273,35 @@ fn what_packets_remembered_is_left_alone() {
     });
 }
 
+/// An endpoint more or less makes a frontend lead elsewhere, which takes another element in its
+/// place: by a change and by a comparison with the kernel.
+#[test]
+fn a_frontend_counts_on_when_its_endpoints_become_more_or_less() {
+    within(|| {
+        let mut nftables = Nftables::open().unwrap();
+        let mut world = World::from([(1, plain(1, 3)), (2, plain(2, 3))]);
+        let mut memory = Memory::of(&ruleset(&world));
+        nftables.reconcile(&ruleset(&world)).unwrap();
+        let counted = |nftables: &mut Nftables| -> Vec<(u64, u64)> {
+            let counters = nftables.counters(Family::V4).unwrap();
+            counters.iter().map(|counter| (counter.packets, counter.bytes)).collect()
+        };
+        assert_eq!(counted(&mut nftables), [(0, 0); 2]);
+        let busy = sh("nft list table ip pointsman", "");
+        let busy = busy.replace("packets 0 bytes 0", "packets 7 bytes 420");
+        sh("nft -f -", &format!("delete table ip pointsman\n{busy}"));
+        assert_eq!(counted(&mut nftables), [(7, 420); 2]);
+        let change = memory.take([part(1, Some(&plain(1, 4)))]);
+        nftables.apply(&change).unwrap();
+        assert_eq!(counted(&mut nftables), [(7, 420); 2], "after a change");
+        world.insert(1, plain(1, 4));
+        world.insert(2, plain(2, 1));
+        nftables.reconcile(&ruleset(&world)).unwrap();
+        assert_eq!(counted(&mut nftables), [(7, 420); 2], "after a comparison");
+        same(&nftables.read().unwrap().part, &ruleset(&world).merged());
+    });
+}
+
 #[test]
 fn others_tables_are_not_touched() {
     within(|| {

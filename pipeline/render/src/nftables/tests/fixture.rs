@@ -56,7 +56,7 @@ pub(super) fn rendered(servers: Vec<VirtualServer>) -> Ruleset {
 pub(super) fn server(name: &str, backends: &[&str]) -> VirtualServer {
     let backends: Vec<Backend> = backends
         .iter()
-        .map(|text| Backend { address: text.parse().unwrap(), local: false })
+        .map(|text| Backend { address: text.parse().unwrap(), local: true })
         .collect();
     let service = NamespacedName::new("default", name);
     let name = PortName { service, port: "http".into(), protocol: Protocol::Tcp };
