@@ -5,8 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use health::metrics::{ConntrackTable, Metrics, Mode};
+use model::{Direction, Family};
 use render::iptables::names::NFACCT_COUNTERS;
+use render::nftables::names;
 use sync::conntrack::Conntrack;
+use sync::netlink::{SendBudget, Socket};
+use sync::nftables::counted;
 use sync::table::Nftables;
 use tracing::debug;
 
@@ -31,6 +35,7 @@ pub(crate) fn start(metrics: Arc<Metrics>, mode: Mode) -> std::io::Result<()> {
                 Mode::Iptables => read_counters(&metrics),
                 Mode::Nftables => read_traffic(&mut table, &mut sums, &metrics),
             }
+            read_denied(&metrics, mode);
             thread::sleep(INTERVAL.max(start.elapsed() * SHARE));
         }
     };
@@ -76,6 +81,28 @@ fn read_traffic(open: &mut Option<Nftables>, sums: &mut Sums, metrics: &Metrics)
     match read() {
         Ok(kernel) => *open = Some(kernel),
         Err(error) => debug!("{error}; connections to Services stay as they were counted"),
+    }
+}
+
+/// The packets that network policies deny. Where none denies anything, nothing counts.
+fn read_denied(metrics: &Metrics, mode: Mode) {
+    let read = || -> Result<(), sync::Error> {
+        let mut socket = Socket::open(SendBudget::Granted)?;
+        for family in Family::ALL {
+            for direction in Direction::ALL {
+                let (table, chain) = match mode {
+                    Mode::Iptables => ("filter", render::iptables::names::deny(direction)),
+                    Mode::Nftables => (names::TABLE, names::policy_deny(direction).into()),
+                };
+                if let Some(packets) = counted(&mut socket, family, table, &chain)? {
+                    metrics.policies_denied(family, direction, packets);
+                }
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = read() {
+        debug!("{error}; denied packets are not known");
     }
 }
 

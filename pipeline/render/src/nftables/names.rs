@@ -1,5 +1,7 @@
 //! The names of the chains that are always there, and of those that refuse.
 
+use model::Direction;
+
 /// The table, in each family.
 pub const TABLE: &str = "pointsman";
 
@@ -58,3 +60,12 @@ pub const POLICY_MIDSTREAM: &str = "policy-midstream";
 pub const POLICY_DENY_EGRESS: &str = "policy-deny-egress";
 /// Drops what the receiver's policies do not let through.
 pub const POLICY_DENY_INGRESS: &str = "policy-deny-ingress";
+
+/// Where what a direction forbids is dropped and counted.
+#[must_use]
+pub fn policy_deny(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => POLICY_DENY_INGRESS,
+        Direction::Egress => POLICY_DENY_EGRESS,
+    }
+}

@@ -4,10 +4,12 @@
 //! `linux/netfilter/nf_tables.h`. Sets, maps and elements of native rulesets are further objects of
 //! the same kind and go beside these.
 
+mod counted;
 pub mod expression;
 pub mod native;
 pub mod set;
 
+pub use counted::counted;
 pub use expression::{Expression, Expressions, Extension, Verdict};
 
 use crate::netlink::{APPEND, Attributes, CREATE, DUMP, ECHO, Encoder, Header, Message, REQUEST};

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use model::{Family, NamespacedName, Notice};
+use model::{Direction, Family, NamespacedName, Notice};
 use prometheus_client::encoding::prometheus_text;
 use prometheus_client::registry::Registry;
 
@@ -311,6 +311,12 @@ impl Metrics {
     /// It was decided whether network policies are enforced.
     pub fn policies_enforced(&self, enforced: bool) {
         self.own.policies_enforced.with(&[]).set(f64::from(u8::from(enforced)));
+    }
+
+    /// The kernel's counter of the packets that network policies deny.
+    pub fn policies_denied(&self, family: Family, direction: Direction, packets: u64) {
+        let labels = [&*direction.to_string(), &*family.to_string()];
+        self.own.policies_denied.with(&labels).inner().store(packets, Ordering::Relaxed);
     }
 
     /// After a change of network policies, so many connections were cut off, and so many let through

@@ -16,6 +16,7 @@ pub(super) struct Own {
     pub(super) skipped: Series<Number>,
     pub(super) refused: Series<Number>,
     pub(super) policies_enforced: Series<Number>,
+    pub(super) policies_denied: Series<Counter>,
     pub(super) connections_cut: Series<Counter>,
     pub(super) connections_pardoned: Series<Counter>,
     pub(super) conntrack_entries: Series<Number>,
@@ -62,6 +63,11 @@ impl Own {
                 "pointsman_network_policy_enforced",
                 &[],
                 "Whether network policies are enforced",
+            ),
+            policies_denied: names.counter(
+                "pointsman_network_policy_denied_packets_total",
+                &["direction", "ip_family"],
+                "Packets dropped because network policies deny them",
             ),
             connections_cut: names.counter(
                 "pointsman_network_policy_connections_cut_total",

@@ -48,6 +48,7 @@ pub(crate) fn busy(mode: Mode) -> Sources {
     metrics.skipped(&[notice("Service", "ns/a", Reason::Conflict)]);
     metrics.refused_owners(1);
     metrics.policies_enforced(true);
+    metrics.policies_denied(Family::V4, model::Direction::Ingress, 7);
     metrics.connections_judged(3, 2);
     metrics.conntrack_table(ConntrackTable {
         entries: 7,

@@ -31,6 +31,12 @@ pub(super) fn samples_of_what_is_denied_are_lines_of_json(mode: &str) {
     assert!(try_new(&stage, "my-app-2"));
     assert!(!try_new(&stage, "client"));
     stage.until("the denial is told", |stage| !lines(stage).is_empty());
+    let counter = "network_policy_denied_packets_total{direction=\"ingress\",ip_family=\"IPv4\"} ";
+    stage.until("the denial is counted", |stage| {
+        let text = stage.tool("curl -s http://127.0.0.1:10249/metrics");
+        let line = text.lines().find_map(|line| line.split_once(counter));
+        line.is_some_and(|(_, count)| count != "0")
+    });
     for line in lines(&stage) {
         assert_eq!(line["node"], "alpha");
         assert_eq!(line["direction"], "Ingress");

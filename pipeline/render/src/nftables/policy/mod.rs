@@ -39,10 +39,7 @@ const LOGGED: u32 = 10;
 
 /// Where what a direction denies ends.
 fn deny(direction: Direction) -> Arc<str> {
-    Arc::from(match direction {
-        Direction::Ingress => names::POLICY_DENY_INGRESS,
-        Direction::Egress => names::POLICY_DENY_EGRESS,
-    })
+    Arc::from(names::policy_deny(direction))
 }
 
 fn plain_element() -> Content {
