@@ -105,6 +105,8 @@ pub struct Change {
     pub new_sets: BTreeSet<SetId>,
     /// Chains to fill anew. All are made before any is filled.
     pub write: BTreeMap<ChainId, Chain>,
+    /// Those of them, none a base chain, that are not there yet: nothing has to be emptied.
+    pub fresh: BTreeSet<ChainId>,
     /// Elements to take out.
     pub remove: BTreeSet<ElementId>,
     /// Elements to put in.
@@ -132,6 +134,7 @@ impl Change {
     pub fn join(&mut self, other: Change) {
         self.new_sets.extend(other.new_sets);
         self.write.extend(other.write);
+        self.fresh.extend(other.fresh);
         self.remove.extend(other.remove);
         self.add.extend(other.add);
         self.delete.extend(other.delete);

@@ -12,7 +12,9 @@ pub mod set;
 pub use counted::counted;
 pub use expression::{Expression, Expressions, Extension, Verdict};
 
-use crate::netlink::{APPEND, Attributes, CREATE, DUMP, ECHO, Encoder, Header, Message, REQUEST};
+use crate::netlink::{
+    APPEND, Attributes, CREATE, DUMP, ECHO, EXCL, Encoder, Header, Message, REQUEST,
+};
 
 /// `NFNL_SUBSYS_NFTABLES`
 pub const SUBSYSTEM: u16 = 10;
@@ -158,7 +160,16 @@ impl To<'_> {
 
     /// Makes a chain unless it is there.
     pub fn new_chain(&self, out: &mut Encoder, chain: &str) {
-        let message = out.message(self.header(message::NEW_CHAIN, CREATE));
+        self.plain_chain(out, chain, CREATE);
+    }
+
+    /// Makes a chain that packets enter by jumps only. The kernel refuses if it is there already.
+    pub fn new_fresh_chain(&self, out: &mut Encoder, chain: &str) {
+        self.plain_chain(out, chain, CREATE | EXCL);
+    }
+
+    fn plain_chain(&self, out: &mut Encoder, chain: &str, flags: u16) {
+        let message = out.message(self.header(message::NEW_CHAIN, flags));
         out.text(chain_attribute::TABLE, self.table);
         out.text(chain_attribute::NAME, chain);
         out.end(message);

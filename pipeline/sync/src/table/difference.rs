@@ -42,6 +42,9 @@ pub(super) struct FamilyDifference {
     pub(super) dead_sets: Vec<String>,
     /// Chains to fill anew.
     pub(super) write: Vec<ChainId>,
+    /// Those of them that are not there, by what was written before. Where one is after all, the
+    /// kernel refuses the transaction.
+    pub(super) fresh: BTreeSet<ChainId>,
     /// Chains to delete.
     pub(super) delete: Vec<Arc<str>>,
     /// Elements.
@@ -81,6 +84,7 @@ impl FamilyDifference {
             new_sets: Vec::new(),
             dead_sets: Vec::new(),
             write: Vec::new(),
+            fresh: BTreeSet::new(),
             delete: Vec::new(),
             sets: BTreeMap::new(),
         }

@@ -99,6 +99,9 @@ impl Wanted {
             let Some(family) = families.get_mut(&id.family) else { continue };
             wanted.chain(id, chain, Vec::new())?;
             family.write.push(id.clone());
+            if change.fresh.contains(id) {
+                family.fresh.insert(id.clone());
+            }
         }
         for id in &change.delete {
             let Some(family) = families.get_mut(&id.family) else { continue };

@@ -4,6 +4,8 @@
 //! will need, then those elements, then what is no longer needed. A table that is not there yet gets
 //! its hooks last, so that nothing of it is in force before it is complete.
 
+use std::collections::BTreeSet;
+
 use model::Family;
 use render::nftables::{ChainId, Holds, SetName, names};
 
@@ -46,9 +48,9 @@ impl Writer<'_, '_> {
         };
         let (late, early): (Vec<&ChainId>, Vec<&ChainId>) =
             difference.write.iter().partition(|id| !kept && is_base(id));
-        self.chains(&early, kept)?;
+        self.chains(&early, kept, &difference.fresh)?;
         self.elements(family, difference)?;
-        self.chains(&late, kept)?;
+        self.chains(&late, kept, &difference.fresh)?;
         for (name, set) in difference.sets.iter().rev() {
             if !removes_first(family, name) {
                 self.gone(family, name, &set.gone, true)?;
@@ -78,21 +80,27 @@ impl Writer<'_, '_> {
         Ok(())
     }
 
-    /// Makes chains, then fills them.
-    fn chains(&mut self, ids: &[&ChainId], empty_first: bool) -> Result<(), Failed> {
+    /// Makes chains, then fills them. `fresh` are not there, so that nothing is in them.
+    fn chains(
+        &mut self,
+        ids: &[&ChainId],
+        empty_first: bool,
+        fresh: &BTreeSet<ChainId>,
+    ) -> Result<(), Failed> {
         let wanted = self.wanted;
         let chains = || ids.iter().filter_map(|&id| Some((id, &wanted.chains.get(id)?.0)));
         for (id, chain) in chains() {
             let to = to(id.family, self.outbox.message(Some(Blame::Chain(id.clone()))));
             match chain.base {
                 Some(base) => to.new_base_chain(self.outbox.out, &id.name, hook(base)),
+                None if fresh.contains(id) => to.new_fresh_chain(self.outbox.out, &id.name),
                 None => to.new_chain(self.outbox.out, &id.name),
             }
             self.outbox.boundary()?;
         }
         for (id, chain) in chains() {
             let blame = || Some(Blame::Chain(id.clone()));
-            if empty_first {
+            if empty_first && !fresh.contains(id) {
                 let to = to(id.family, self.outbox.message(blame()));
                 to.flush_chain(self.outbox.out, &id.name);
             }

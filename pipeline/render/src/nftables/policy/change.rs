@@ -131,6 +131,9 @@ impl Step<'_> {
     fn chains(&mut self, old: &Chains, new: &Chains) {
         for (id, chain) in new {
             if old.get(id) != Some(chain) {
+                if !old.contains_key(id) && chain.base.is_none() {
+                    self.change.fresh.insert(id.clone());
+                }
                 self.change.write.insert(id.clone(), chain.clone());
             }
         }
