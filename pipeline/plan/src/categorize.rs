@@ -103,6 +103,7 @@ pub(crate) fn categorize(
         let backend = |candidate: &Candidate<'_>| Backend {
             address: candidate.address,
             local: is_local(candidate, node),
+            unplaced: candidate.endpoint.node.is_none(),
         };
         chosen.map(|(candidate, _)| backend(candidate)).collect()
     };

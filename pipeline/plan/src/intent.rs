@@ -214,6 +214,9 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Whether it runs on this node.
     pub local: bool,
+    /// Whether nobody says on which node it runs, as in slices written by hand: it may be this one.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unplaced: bool,
 }
 
 /// Endpoints among which a connection is balanced, sorted by the text of their `address:port` (the

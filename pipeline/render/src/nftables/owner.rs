@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use model::{Cidr, Family};
 use plan::{
-    Frontend, FrontendKind, LocalTraffic, NodeIntent, PoolName, Refusal, Refuse, Route, Routes,
-    VirtualServer,
+    Backend, Frontend, FrontendKind, LocalTraffic, NodeIntent, PoolName, Refusal, Refuse, Route,
+    Routes, VirtualServer,
 };
 
 use super::balance::{Balance, Mark, endpoint_ids};
@@ -215,8 +215,9 @@ impl Writer<'_> {
     }
 
     /// Endpoints that may find themselves their own clients here. A Pod's packets are translated on
-    /// the node that it runs on, so those of other nodes are left out, unless Pods may come by a
-    /// frontend that other nodes' Pods reach as well, and are not masqueraded for that.
+    /// the node that it runs on, so those that are known to run on other nodes are left out, unless
+    /// Pods may come by a frontend that other nodes' Pods reach as well, and are not masqueraded for
+    /// that.
     fn hairpin(&mut self) {
         let server = self.server;
         let unmasked =
@@ -227,7 +228,8 @@ impl Writer<'_> {
                 && [pod, node, outside].map(unmasked).contains(&true)
         });
         let backends = server.cluster.iter().chain(server.local.iter());
-        for backend in backends.filter(|backend| backend.local || from_other_nodes) {
+        let here = |backend: &Backend| backend.local || backend.unplaced;
+        for backend in backends.filter(|&backend| here(backend) || from_other_nodes) {
             let address = Value::Address(backend.address.ip());
             self.element(&SetName::Hairpin, vec![address, address], Data::Nothing, None);
         }

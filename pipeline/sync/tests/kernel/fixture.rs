@@ -119,6 +119,7 @@ pub(crate) fn server(family: Family, number: usize, endpoints: &[usize]) -> Virt
         let all = endpoints.iter().map(|&endpoint| Backend {
             address: SocketAddr::new(address(family, 244, endpoint), 8080),
             local: true,
+            unplaced: false,
         });
         all.collect()
     };

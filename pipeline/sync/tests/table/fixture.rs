@@ -61,6 +61,7 @@ fn pool(family: Family, endpoints: &[u32]) -> Arc<[Backend]> {
     let backend = |&endpoint: &u32| Backend {
         address: SocketAddr::new(address(family, 64, endpoint), 8080),
         local: true,
+        unplaced: false,
     };
     endpoints.iter().map(backend).collect()
 }

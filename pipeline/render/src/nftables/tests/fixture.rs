@@ -56,7 +56,7 @@ pub(super) fn rendered(servers: Vec<VirtualServer>) -> Ruleset {
 pub(super) fn server(name: &str, backends: &[&str]) -> VirtualServer {
     let backends: Vec<Backend> = backends
         .iter()
-        .map(|text| Backend { address: text.parse().unwrap(), local: true })
+        .map(|text| Backend { address: text.parse().unwrap(), local: true, unplaced: false })
         .collect();
     let service = NamespacedName::new("default", name);
     let name = PortName { service, port: "http".into(), protocol: Protocol::Tcp };
@@ -79,7 +79,11 @@ pub(super) fn with(mut server: VirtualServer, frontend: Frontend) -> VirtualServ
 
 pub(super) fn local(mut server: VirtualServer, backends: &[&str]) -> VirtualServer {
     let address = |text: &&str| text.parse::<SocketAddr>().unwrap();
-    let backends = backends.iter().map(|text| Backend { address: address(text), local: true });
+    let backends = backends.iter().map(|text| Backend {
+        address: address(text),
+        local: true,
+        unplaced: false,
+    });
     server.local = backends.collect();
     server
 }

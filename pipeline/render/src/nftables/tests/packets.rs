@@ -136,7 +136,11 @@ impl World {
 fn pods(count: u32) -> Vec<Backend> {
     let address = |index: u32| Ipv4Addr::from(0x0af4_0001 + index);
     (0..count)
-        .map(|index| Backend { address: (address(index), 8080).into(), local: false })
+        .map(|index| Backend {
+            address: (address(index), 8080).into(),
+            local: false,
+            unplaced: false,
+        })
         .collect()
 }
 

@@ -16,7 +16,8 @@ use super::fixture::{
 
 fn backends(count: u32) -> Vec<Backend> {
     let address = |index: u32| std::net::Ipv4Addr::from(0x0af4_0000 + index);
-    let backend = |index| Backend { address: (address(index), 8080).into(), local: false };
+    let backend =
+        |index| Backend { address: (address(index), 8080).into(), local: false, unplaced: false };
     (0..count).map(backend).collect()
 }
 
