@@ -204,6 +204,7 @@ fn a_watch_shows_rows_as_they_change() {
     let script = "
         await() { n=0; until grep -q $1 shown; do n=$((n+1)); [ $n -lt 200 ]; sleep 0.1; done; }
         set -e
+        : > shown
         kubectl get svc -w --output-watch-events --no-headers --request-timeout=60s > shown &
         await kubernetes
         kubectl apply -f - >/dev/null
