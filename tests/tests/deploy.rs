@@ -42,8 +42,9 @@ fn values(changed: &Value) -> Value {
     values
 }
 
-/// Renders the chart. It keeps to what this understands: `if` without `else`, plain values, and
-/// `toYaml … | nindent N`; everything else is an error here.
+/// Renders the chart. It keeps to what this understands: `if` without `else` on a value, or on the
+/// text of one (`ne`, `not (has … (list …))`), plain values, `toString | replace …`, and `toYaml … |
+/// nindent N`; everything else is an error here.
 fn rendered(changed: &Value) -> Vec<Value> {
     let values = values(changed);
     let folder = root().join("deploy/helm/pointsman/templates");
@@ -76,8 +77,28 @@ fn template(text: &str, values: &Value) -> String {
                 values.pointer(&pointer).unwrap_or_else(|| panic!("no value {path}")).clone()
             }
         };
-        let words: Vec<&str> = action.split_whitespace().collect();
+        let written = |path: &str| match value(path) {
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        let words: Vec<&str> =
+            action.split_whitespace().map(|word| word.trim_matches(['(', ')', '"'])).collect();
         let insert = match words[..] {
+            ["if", "ne", "toString", path, other] => {
+                shown.push(written(path) != other);
+                String::new()
+            }
+            ["if", "not", "has", "toString", path, "list", ref others @ ..] => {
+                shown.push(!others.contains(&written(path).as_str()));
+                String::new()
+            }
+            [path, "|", "toString", ref replacements @ ..] => {
+                let replace = |text: String, step: &[&str]| match step {
+                    ["|", "replace", old, new] => text.replace(old, new),
+                    _ => panic!("the chart says {action}: keep to what this test understands"),
+                };
+                replacements.chunks(4).fold(written(path), replace)
+            }
             ["if", path] => {
                 shown.push(value(path) == json!(true));
                 String::new()
@@ -116,13 +137,34 @@ fn daemon_set(objects: &[Value]) -> &Value {
 
 #[test]
 fn the_manifests_are_what_the_chart_makes_of_its_defaults() {
-    let plain: Vec<Value> = ["rbac.yaml", "daemonset.yaml"]
+    let plain: Vec<Value> = ["rbac.yaml", "daemonset.yaml", "rbac-policy.yaml"]
         .iter()
         .flat_map(|file| objects(&text(&format!("deploy/{file}"))))
         .collect();
-    assert_eq!(sorted(rendered(&json!({}))), sorted(plain.clone()));
-    let with_policy = plain.into_iter().chain(objects(&text("deploy/rbac-policy.yaml")));
-    assert_eq!(sorted(rendered(&json!({"policy": true}))), sorted(with_policy.collect()));
+    assert_eq!(sorted(rendered(&json!({}))), sorted(plain));
+}
+
+/// YAML reads `off` and `on` without quotes as truth values in some readers, Helm's among them.
+#[test]
+fn the_chart_says_whether_policies_are_enforced() {
+    let roles =
+        |objects: &[Value]| objects.iter().filter(|object| object["kind"] == "ClusterRole").count();
+    let with_policy = roles(&rendered(&json!({})));
+    for (value, said, fewer) in [
+        (json!("off"), Some("--network-policy=off"), 1),
+        (json!(false), Some("--network-policy=off"), 1),
+        (json!("on"), Some("--network-policy=on"), 0),
+        (json!(true), Some("--network-policy=on"), 0),
+        (json!("auto"), None, 0),
+    ] {
+        let objects = rendered(&json!({"networkPolicy": value}));
+        assert_eq!(roles(&objects), with_policy - fewer, "{value}");
+        let agent = &daemon_set(&objects)["spec"]["template"]["spec"]["containers"][0];
+        let arguments = agent["args"].as_array().unwrap();
+        let flags = arguments.iter().filter_map(Value::as_str);
+        let mut found = flags.filter(|flag| flag.starts_with("--network-policy"));
+        assert_eq!((found.next(), found.next()), (said, None), "{value}");
+    }
 }
 
 #[test]
@@ -362,7 +404,11 @@ fn links_of_the_guides_lead_somewhere() {
         let text = text(guide);
         let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
         for link in links.filter(|link| !link.contains("://")) {
-            assert!(root().join("docs").join(link).exists(), "{guide}: {link}");
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            assert!(root().join("docs").join(file).exists(), "{guide}: {link}");
+            let wanted = format!("## {heading}");
+            let headings = self::text(&format!("docs/{file}")).to_lowercase();
+            assert!(heading.is_empty() || headings.contains(&wanted), "{guide}: {link}");
         }
         for path in
             text.split('`').skip(1).step_by(2).filter(|word| {
