@@ -7,28 +7,11 @@ use plan::policy::CONDEMNED_CT_MARK;
 use render::nftables::Options;
 use sync::nflog::Logged;
 use tokio::sync::mpsc::{self, Receiver};
-use tracing::info;
 
-use crate::dataplane::Dataplane;
 use crate::denied;
 use crate::existing::Existing;
 use crate::views::View;
 use crate::views::policy_log::PolicyLogView;
-
-/// Whether policies are to be enforced, as far as the mode's rules can.
-pub(crate) fn wanted(meant: &Meant, dataplane: &impl Dataplane) -> Result<NetworkPolicyMode> {
-    let wanted = meant.network_policy.mode;
-    if dataplane.enforces_policies() {
-        return Ok(wanted);
-    }
-    let mode = meant.mode.name();
-    ensure!(
-        wanted != NetworkPolicyMode::On,
-        "--network-policy=on: mode {mode} writes no rules for policies yet; say off"
-    );
-    info!(mode, "network policies are left to others: this mode writes no rules for them");
-    Ok(NetworkPolicyMode::Off)
-}
 
 /// How rules of nftables mode are written.
 ///

@@ -110,7 +110,7 @@ fn work<D: Dataplane>(meant: &Meant, arguments: &RunArguments, mut dataplane: D)
     let (orders, ordered) = mpsc::unbounded_channel();
     let decisions = watch::Sender::new(None);
     let decision = decisions.subscribe();
-    let network_policy = network_policy::wanted(meant, &dataplane)?;
+    let network_policy = meant.network_policy.mode;
     let silence = Some(arguments.silence());
     let names = !arguments.dns.dns_address.is_empty();
     let reports =

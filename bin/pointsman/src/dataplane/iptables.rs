@@ -203,10 +203,6 @@ impl Dataplane for IptablesDataplane {
         Ok(self.outcome(written))
     }
 
-    fn enforces_policies(&self) -> bool {
-        true
-    }
-
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {
         Ok(vec![self.kernel.socket().port()?])
     }

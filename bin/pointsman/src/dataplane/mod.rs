@@ -61,10 +61,6 @@ pub(crate) trait Dataplane {
         policy: &PolicyChanges,
     ) -> Result<Outcome, sync::Error>;
 
-    /// Whether [`reconcile`](Self::reconcile) and [`apply`](Self::apply) write rules for
-    /// `Intent::policy`. Nothing may be said to be enforced by one that does not.
-    fn enforces_policies(&self) -> bool;
-
     /// The netlink ports that our own writes come from.
     ///
     /// # Errors

@@ -151,10 +151,6 @@ impl Dataplane for NftablesDataplane {
         Ok(outcome)
     }
 
-    fn enforces_policies(&self) -> bool {
-        true
-    }
-
     fn ports(&mut self) -> Result<Vec<u32>, sync::Error> {
         Ok(vec![self.kernel.socket().port()?])
     }
