@@ -6,25 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use explain::{
-    AskedPort, Code, Explanation, Mode, Outcome, Packet, Place, Question, SnatRule, Verdict,
-};
+use explain::{Code, Explanation, Mode, Outcome, Question, SnatRule, Verdict};
 use model::Cluster;
 use plan::{Config, PoolName};
 use pointsman_tests::{Probe, cases};
-
-/// The question about a packet of a case.
-fn question(packet: &Packet) -> Question {
-    Question {
-        protocol: packet.protocol,
-        source: Place::Address(packet.source),
-        destination: Place::Address(packet.destination),
-        port: AskedPort::Number(packet.port),
-        family: None,
-        enters: Some(packet.enters.clone()),
-        why_not: None,
-    }
-}
 
 #[test]
 fn every_packet_of_every_case_is_explained_as_it_is_decided() {
@@ -38,7 +23,7 @@ fn every_packet_of_every_case_is_explained_as_it_is_decided() {
             for (probe, mode) in
                 state.probes(&case).iter().flat_map(|probe| Mode::ALL.map(|mode| (probe, mode)))
             {
-                let asked = question(&probe.packet);
+                let asked = Question::about(&probe.packet);
                 let told = explain::explain(&cluster, &config, &intent, &host, mode, &asked);
                 let decided = explain::decide(&intent, &host, &probe.packet, mode);
                 let label = format!("{}, {mode}: {told:#?}", probe.label);

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use explain::{AskedPort, Code, Mode, Place, Question};
+use explain::{Code, Mode, Question};
 use pointsman_tests::cases;
 
 /// The public report, the case, and the code of at least one of its packets.
@@ -40,16 +40,7 @@ fn every_report_is_named_by_its_code() {
             let cluster = state.cluster();
             let (intent, _) = plan::plan(&cluster, &config);
             for probe in state.probes(&case) {
-                let packet = &probe.packet;
-                let question = Question {
-                    protocol: packet.protocol,
-                    source: Place::Address(packet.source),
-                    destination: Place::Address(packet.destination),
-                    port: AskedPort::Number(packet.port),
-                    family: None,
-                    enters: Some(packet.enters.clone()),
-                    why_not: None,
-                };
+                let question = Question::about(&probe.packet);
                 let told = Mode::ALL.map(|mode| {
                     explain::explain(&cluster, &config, &intent, &host, mode, &question).reason
                 });

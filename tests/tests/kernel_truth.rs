@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use explain::kernel::{Facts, Held, HeldChains, Needs, TableHeld};
-use explain::{AskedPort, Code, Explanation, Mode, Outcome, Packet, Place, Question};
+use explain::{Code, Explanation, Mode, Outcome, Packet, Question};
 use model::{Cluster, Family, Host};
 use plan::{Config, Intent};
 use pointsman_tests::cases;
@@ -27,15 +27,7 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn explain(&self, packet: &Packet) -> Explanation {
-        let question = Question {
-            protocol: packet.protocol,
-            source: Place::Address(packet.source),
-            destination: Place::Address(packet.destination),
-            port: AskedPort::Number(packet.port),
-            family: None,
-            enters: Some(packet.enters.clone()),
-            why_not: None,
-        };
+        let question = Question::about(packet);
         explain::explain(self.cluster, self.config, self.intent, self.host, self.mode, &question)
     }
 

@@ -81,16 +81,9 @@ mod tests {
             address_type: AddressType::Ip(Family::V4),
             ports: Vec::new(),
             endpoints: vec![model::Endpoint {
-                address: [10, 77, 1, 4].into(),
                 ready,
                 serving: ready,
-                terminating: false,
-                node: None,
-                zone: None,
-                hints: None,
-                hostname: None,
-                target_uid: None,
-                target_pod: None,
+                ..model::Endpoint::new([10, 77, 1, 4].into())
             }],
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use model::{Family, NamespacedName, Protocol, parse_ip};
 use thiserror::Error;
 
-use crate::Enters;
+use crate::{Enters, Packet};
 
 /// One end of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,22 @@ pub struct Question {
     pub enters: Option<Enters>,
     /// The endpoint that the asker misses (`--why-not`).
     pub why_not: Option<NamespacedName>,
+}
+
+impl Question {
+    /// The question that this packet is: both ends are addresses, and how it enters is known.
+    #[must_use]
+    pub fn about(packet: &Packet) -> Self {
+        Self {
+            protocol: packet.protocol,
+            source: Place::Address(packet.source),
+            destination: Place::Address(packet.destination),
+            port: AskedPort::Number(packet.port),
+            family: None,
+            enters: Some(packet.enters.clone()),
+            why_not: None,
+        }
+    }
 }
 
 impl fmt::Display for Question {
